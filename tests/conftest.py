@@ -6,14 +6,17 @@ The schema is migrated once into a template database that each test clones, so t
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from httpx._transports import default as httpx_transports
 from hypothesis import settings
 
 from parley.cli.database.migrations import upgrade
@@ -27,9 +30,35 @@ from tests.support.own_server import Server  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
 from tests.support.postgres import run_sql, with_database  # noqa: E402
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 * 1024**3
+"""Room in memory that the directories of all workers have several times over."""
+
+
+def _make_directories_in_memory() -> None:
+    """Make temporary directories, and so databases, where there is no disk to wait for, if that has room.
+
+    A database is some four hundred files, and more than a thousand are made and removed.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MEMORY_BYTES:
+        return
+    # What is compiled there has to run.
+    if not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None
+
+
+_make_directories_in_memory()
+
 # Examples are not timed: a busy machine is no failure.
 settings.register_profile("parley", deadline=None, max_examples=50)
 settings.load_profile("parley")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers on two processors: tests wait a third of their time, for other processes and for time to pass."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,6 +79,14 @@ async def _collect_nothing() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _one_list_of_authorities() -> Iterator[None]:
+    """Clients of HTTP share what they know of certificates, which each service would read anew for 25 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx_transports, "create_ssl_context", functools.cache(httpx_transports.create_ssl_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_ambient_settings() -> None:
     """A developer's own PARLEY_* variables must not reach the tests."""
     for name in [name for name in os.environ if name.startswith("PARLEY_")]:
@@ -67,7 +104,15 @@ def postgres_url() -> Iterator[str]:
         embedded.postgres(Path(directory) / "data") as url,
     ):
         # Each test clones a database, which is mostly waiting for the disk. Only a power cut could tell the difference.
-        asyncio.run(run_sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
+        asyncio.run(
+            run_sql(
+                url,
+                "ALTER SYSTEM SET fsync = off",
+                "ALTER SYSTEM SET full_page_writes = off",
+                "ALTER SYSTEM SET max_wal_size = '128MB'",
+                "SELECT pg_reload_conf()",
+            )
+        )
         yield url
 
 

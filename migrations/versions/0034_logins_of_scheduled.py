@@ -13,7 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     for table in ("scheduled", "push_subscriptions"):
-        op.add_column(table, sa.Column("session", sa.Text(), nullable=False, server_default=""), schema="chat")
+        op.add_column(table, sa.Column("login", sa.Text(), nullable=False, server_default=""), schema="chat")
         op.add_column(table, sa.Column("issued_at", sa.Double()), schema="chat")
     op.add_column("scheduled", sa.Column("kicks", sa.Integer(), nullable=False, server_default="-1"), schema="chat")
     # What is scheduled already counts as scheduled now: nobody knows by which login.
@@ -31,4 +31,4 @@ def downgrade() -> None:
         op.drop_column("scheduled", column, schema="chat")
     for table in ("push_subscriptions", "scheduled"):
         op.drop_column(table, "issued_at", schema="chat")
-        op.drop_column(table, "session", schema="chat")
+        op.drop_column(table, "login", schema="chat")

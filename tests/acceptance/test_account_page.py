@@ -204,3 +204,20 @@ async def test_a_password_that_has_to_be_changed_is_changed_at_the_sign_in(
     await person.fill(new_password=NEW)
     await person.click("step-submit")
     await person.is_in()
+
+
+async def test_where_one_is_signed_in_is_listed_and_ended_from_afar(
+    browser: Browser, person: Person, stack_url: str
+) -> None:
+    other = Person(await (await browser.new_context()).new_page(), person.name)
+    await other.page.goto(stack_url.replace("127.0.0.1", "localhost"))
+    await other.give_password()
+    await other.is_in()
+    await person.open_account()
+    sessions = person.page.get_by_test_id("session")
+    await expect(sessions).to_have_count(2)
+    await expect(sessions.filter(has_text="this one")).to_contain_text("Chrome on Linux")
+    await person.click("end-session")
+    await expect(sessions).to_have_count(1)
+    await expect(other.page.get_by_test_id("sign-in-form")).to_be_visible()
+    await other.page.context.close()

@@ -6,17 +6,16 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from tests.support.clients import chromium
 from tests.support.clients.plain_http import plain_http
+from tests.support.clients.visitor import Visitor
 from tests.support.ports import free_port
 from tests.support.stack.one_command import OneCommand
 
-PASSWORD = "correct horse battery"
 MARKUP = "<img src=x onerror=alert(1)>"
 EXCHANGED = 70
 """Messages enough for more than one page of history."""
@@ -31,69 +30,10 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-class Visitor:
-    """Someone at the page, in a browser context of their own."""
-
-    def __init__(self, page: Page, name: str) -> None:
-        self.page = page
-        self.name = name
-        self.errors: list[str] = []
-        self.dialogs: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        page.on("dialog", lambda dialog: self.dialogs.append(dialog.message))
-
-    @classmethod
-    async def sign_up(cls, browser: Browser, url: str, name: str) -> Visitor:
-        """Open the page as a newcomer and make an account."""
-        context = await browser.new_context(viewport={"width": 1280, "height": 800})
-        visitor = cls(await context.new_page(), name)
-        page = visitor.page
-        await page.goto(url)
-        await page.get_by_test_id("username").fill(name)
-        await page.get_by_test_id("password").fill(PASSWORD)
-        await page.get_by_test_id("sign-in-submit").click()
-        await expect(page.get_by_test_id("me")).to_have_text(name)
-        await expect(page.get_by_test_id("status-dot")).to_have_attribute("data-status", "online")
-        return visitor
-
-    async def create_room(self, name: str) -> None:
-        """Make a public room and land in it."""
-        await self.page.get_by_test_id("create-room").click()
-        await self.page.get_by_test_id("room-name-input").fill(name)
-        await self.page.get_by_test_id("create-submit").click()
-        await expect(self.page.get_by_test_id("room-name")).to_have_text(name)
-
-    async def join_room(self, name: str) -> None:
-        """Find a public room by name and join it."""
-        await self.page.get_by_test_id("browse-rooms").click()
-        await self.page.get_by_test_id("room-search").fill(name)
-        row = self.page.get_by_test_id("browse-row").filter(has_text=name)
-        await row.get_by_test_id("join-room").click()
-        await expect(self.page.get_by_test_id("room-name")).to_have_text(name)
-
-    async def say(self, text: str) -> None:
-        """Write a message and send it with Enter."""
-        composer = self.page.get_by_test_id("composer")
-        await composer.fill(text)
-        await composer.press("Enter")
-
-    async def sees(self, text: str) -> None:
-        """Wait until the message is in the list, with nothing pending."""
-        await expect(self.page.get_by_test_id("message-body").get_by_text(text, exact=True)).to_be_visible()
-        await expect(self.page.get_by_test_id("message-pending")).to_have_count(0)
-
-    async def bodies(self) -> list[str]:
-        """All messages in the list, from the top."""
-        return await self.page.get_by_test_id("message-body").all_text_contents()
-
-
 @pytest.fixture(scope="module")
 async def signed_up(browser: Browser, stack_url: str) -> tuple[Visitor, Visitor]:
     """Two people who have just signed up."""
-    mark = uuid.uuid4().hex[:8]
-    ada = await Visitor.sign_up(browser, stack_url, f"ada-{mark}")
-    return ada, await Visitor.sign_up(browser, stack_url, f"grace-{mark}")
+    return await Visitor.two(browser, stack_url)
 
 
 @pytest.fixture
@@ -176,7 +116,7 @@ async def test_a_message_in_another_room_is_counted_until_it_is_opened(two_visit
     met = await grace.page.get_by_test_id("room-name").text_content() or ""
     await grace.create_room(f"aside {uuid.uuid4().hex[:8]}")
     await ada.say("are you there?")
-    row = grace.page.get_by_test_id("room-row").filter(has_text=met)
+    row = grace.row_of(met)
     await expect(row.get_by_test_id("unread-badge")).to_have_text("1")
     await row.click()
     await grace.sees("are you there?")
@@ -184,43 +124,35 @@ async def test_a_message_in_another_room_is_counted_until_it_is_opened(two_visit
     await expect(grace.page.get_by_test_id("unread-line")).to_have_count(1)
 
 
-async def act_as(visitor: Visitor, url: str, room: str, path: str, **body: Any) -> dict[str, Any]:
-    """Do something in a room over REST, as this visitor."""
-    async with plain_http(base_url=url) as http:
-        login = {"username": visitor.name, "password": PASSWORD}
-        http.headers["Authorization"] = f"Bearer {(await http.post('/auth/login', json=login)).json()['access_token']}"
-        rooms = (await http.get("/api/me/rooms")).json()["rooms"]
-        (key,) = (one["id"] for one in rooms if one["name"] == room)
-        answer = await http.post(f"/api/rooms/{key}/messages{path}", json={"id": str(uuid.uuid4()), **body})
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-
 async def test_edits_reactions_and_deletions_are_shown_as_they_come_and_who_types(
-    two_visitors: tuple[Visitor, Visitor], stack_url: str, tmp_path: Path
+    two_visitors: tuple[Visitor, Visitor],
 ) -> None:
     ada, grace = two_visitors
     room = await ada.page.get_by_test_id("room-name").text_content() or ""
-    sent = (await act_as(ada, stack_url, room, "", body="Lunch at one?"))["sequence"]
-    gone = (await act_as(ada, stack_url, room, "", body="Said in haste."))["sequence"]
+    await ada.say("Lunch at one?")
+    await ada.say("Said in haste.")
     await grace.sees("Said in haste.")
-    await act_as(ada, stack_url, room, f"/{sent}/edit", body="Lunch at two?", version=1)
-    await act_as(ada, stack_url, room, f"/{sent}/react", emoji="👍")
-    await act_as(grace, stack_url, room, f"/{sent}/react", emoji="👍")
-    await act_as(ada, stack_url, room, f"/{gone}/delete")
+    await ada.act("Lunch at one?", "message-menu", "edit-message")
+    await expect(ada.part("composer")).to_have_value("Lunch at one?")
+    await ada.say("Lunch at two?")
+    await grace.sees("Lunch at two?")
+    await ada.message("Lunch at two?").hover()
+    await ada.message("Lunch at two?").get_by_test_id("quick-react").first.click()
+    await grace.part("reaction").click()
+    await expect(ada.part("reaction")).to_have_text("👍 2")
+    await ada.act("Said in haste.", "message-menu", "delete-message", "delete-confirm")
     for visitor in (ada, grace):
         await expect(visitor.page.get_by_test_id("system-line").filter(has_text="deleted")).to_have_count(1)
         await expect(visitor.page.get_by_test_id("message-body")).to_have_text("Lunch at two?edited")
         await expect(visitor.page.get_by_test_id("reaction")).to_have_text("👍 2")
     await ada.page.get_by_test_id("composer").press_sequentially("Then")
     await expect(grace.page.get_by_test_id("typing")).to_have_text(f"{ada.name} is typing…")
-    await grace.page.screenshot(path=tmp_path / "amended.png")
     await ada.say("Then at two.")
     await grace.sees("Then at two.")
     await expect(grace.page.get_by_test_id("typing")).to_have_text("")
     # Loaded anew, it is the same.
     await grace.page.reload()
-    await grace.page.get_by_test_id("room-row").filter(has_text=room).click()
+    await grace.row_of(room).click()
     await expect(grace.page.get_by_test_id("reaction")).to_have_text("👍 2")
     await expect(grace.page.get_by_test_id("message-body")).to_have_text(["Lunch at two?edited", "Then at two."])
     await expect(grace.page.get_by_test_id("system-line").filter(has_text="deleted")).to_have_count(1)
@@ -232,8 +164,7 @@ async def test_whoever_owns_a_room_after_its_owner_left_is_told_to_all(two_visit
     ada, grace = two_visitors
     await grace.page.get_by_test_id("show-members").click()
     await expect(grace.page.get_by_test_id("member")).to_have_count(2)
-    await ada.page.get_by_test_id("leave-room").click()
-    await ada.page.get_by_test_id("leave-confirm").click()
+    await ada.click("room-menu", "leave-room", "leave-confirm")
     lines = grace.page.get_by_test_id("system-line")
     await expect(lines.filter(has_text=f"{ada.name} left")).to_be_visible()
     await expect(lines.filter(has_text=f"{grace.name} is the owner now")).to_be_visible()
@@ -251,6 +182,8 @@ async def test_the_page_works_on_after_a_server_restart_without_a_reload(browser
     await grace.join_room("Lounge")
     await ada.say("before")
     await grace.sees("before")
+    await grace.act("before", "start-thread")
+    await expect(grace.part("thread-messages").get_by_test_id("message")).to_have_count(1)
     await ada.page.evaluate("window.notReloaded = true")
     assert await asyncio.to_thread(stack.stop) == 0
     await expect(ada.page.get_by_test_id("status-dot")).not_to_have_attribute("data-status", "online")
@@ -260,8 +193,14 @@ async def test_the_page_works_on_after_a_server_restart_without_a_reload(browser
     await grace.sees("said while the server was away")
     await grace.say("welcome back")
     await ada.sees("welcome back")
+    await ada.act("before", "start-thread")
+    await ada.part("thread-composer").fill("in the thread")
+    await ada.part("thread-composer").press("Enter")
+    await expect(grace.part("thread-messages").get_by_test_id("message")).to_have_count(2)
+    await expect(grace.message("before").get_by_test_id("thread-link")).to_contain_text("1 reply")
     assert await ada.page.evaluate("window.notReloaded")
-    assert await ada.bodies() == await grace.bodies() == ["before", "said while the server was away", "welcome back"]
+    said = ["before", "said while the server was away", "welcome back", "in the thread"]
+    assert await ada.bodies() == await grace.bodies() == said
     await ada.page.context.close()
     await grace.page.context.close()
     assert await asyncio.to_thread(stack.stop) == 0

@@ -24,8 +24,12 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     add("--seed", type=int, default=1, help="of the faults and of what people do (1); the same seed, the same faults")
     add("--seconds", type=float, default=600, help="for which there are faults (600)")
     add("--clients", type=int, default=24, help="that are connected (24): half python-socketio, half socket.io-client")
-    add("--rate", type=float, default=15, help="messages, joins and leaves a second, all together (15)")
+    add("--rate", type=float, default=15, help="what all people do in a second, all together (15)")
     add("--churn", type=float, default=0.15, help="the share of them that is joins and leaves (0.15)")
+    add(
+        "--amending", type=float, default=1,
+        help="how many times as often as in the mix people edit, delete, react, pin and moderate (1)",
+    )  # fmt: skip
     add(
         "--pace", type=float, nargs=2, default=(0.5, 4.0), metavar=("MIN", "MAX"), help="seconds between faults (0.5 4)"
     )
@@ -56,7 +60,9 @@ def main(arguments: list[str]) -> int:
     print(timetable(faults), flush=True)
     if given.schedule:
         return 0
-    settings = Settings(given.seed, given.seconds, given.clients, given.rate, given.churn, given.moderation, layout)
+    settings = Settings(
+        given.seed, given.seconds, given.clients, given.rate, given.churn, given.moderation, given.amending, layout
+    )
     directory = given.directory or Path(tempfile.mkdtemp(prefix="parley-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
     # As Ctrl-C does: what was started is ended.

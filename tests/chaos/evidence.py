@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from tests.chaos.history import Answer, Ban, Command, History, Reading, Receipt, Room, Stay
+from tests.chaos.history import Answer, Ban, Command, History, Mark, Reading, Receipt, Room, Standing, Stay, View
 from tests.chaos.ledger import Evidence
 
 
@@ -19,6 +20,9 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
     stays: list[Stay] = []
     readings: list[Reading] = []
     bans: list[Ban] = []
+    meant: dict[str, Mark] = {}
+    standings: list[Standing] = []
+    views: list[View] = []
     faults: list[tuple[float, float]] = []
     last_words = math.inf
     broken: set[str] = set()
@@ -31,9 +35,7 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
                 case "begin":
                     clients |= line.get("clients", {})
                 case "command":
-                    commands[line["id"]] = Command(
-                        line["id"], line["user"], line["room"], line["event"], line["at"], line.get("body", "")
-                    )
+                    commands[line["id"]] = _command(line)
                 case "answer":
                     answers[line["id"]].append(_answer(line))
                 case "reading":
@@ -42,6 +44,17 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
                     )
                 case "ban":
                     bans.append(Ban(**{name: line[name] for name in Ban.__dataclass_fields__}))
+                case "mark":
+                    meant[line["id"]] = Mark(line["user"], line["room"], line["at"], line["sequence"])
+                case "marked" if line["answer"]["ok"]:
+                    answer = line["answer"]
+                    meant[line["id"]] = replace(
+                        meant[line["id"]], answered=line["at"], sequence=answer["sequence"], unread=answer["unread"]
+                    )
+                case "standing":
+                    standings.append(Standing(**{name: line[name] for name in Standing.__dataclass_fields__}))
+                case "view":
+                    views.append(View(**{name: line[name] for name in View.__dataclass_fields__}))
                 case "last words":
                     last_words = line["at"]
                 case "fault":
@@ -49,8 +62,38 @@ def history_of(ledgers: Sequence[Evidence], rooms: Mapping[str, Room], began: fl
                 case _:
                     pass
     return History(
-        commands, answers, clients, stays, readings, bans, rooms, faults, began, ended, last_words, frozenset(broken)
-    )
+        commands, answers, clients, stays, readings, bans, _with_commands(rooms, answers), faults, began, ended,
+        last_words, frozenset(broken), marks=list(meant.values()), standings=standings, views=views,
+    )  # fmt: skip
+
+
+def _with_commands(rooms: Mapping[str, Room], answers: Mapping[str, Sequence[Answer]]) -> dict[str, Room]:
+    """The rooms. An event whose text is gone does not name its command any more; the ack of the command names it."""
+    acked = {
+        answer.event_id: answer.id for found in answers.values() for answer in found if answer.ok and answer.event_id
+    }
+    return {
+        name: replace(
+            room,
+            log=[
+                replace(event, command=acked.get(event.event_id, "")) if event.erased else event for event in room.log
+            ],
+        )
+        for name, room in rooms.items()
+    }
+
+
+def _command(line: Mapping[str, Any]) -> Command:
+    fields = line.get("fields", {})
+    return Command(
+        line["id"], line["user"], line["room"], line["event"], line["at"], fields.get("body", ""),
+        fields.get("message", 0), fields.get("version", 0), fields.get("emoji", ""), _about(fields),
+    )  # fmt: skip
+
+
+def _about(fields: Mapping[str, Any]) -> str:
+    user = fields.get("user", "")
+    return user["id"] if isinstance(user, dict) else user
 
 
 def _answer(line: Mapping[str, Any]) -> Answer:
@@ -58,6 +101,7 @@ def _answer(line: Mapping[str, Any]) -> Answer:
     return Answer(
         line["id"], line["at"], answer["ok"], answer.get("error", {}).get("code", ""), answer.get("sequence", 0),
         answer.get("event_id", ""), line["attempts"],
+        answer.get("error", {}).get("data", {}).get("version", 0),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.support.room_log import Logged, Member
 
@@ -22,6 +23,13 @@ class Command:
     """`message.send`, `room.join` and so on."""
     began: float
     body: str = ""
+    message: int = 0
+    """The message that it is about."""
+    version: int = 0
+    """The version that an edit replaces."""
+    emoji: str = ""
+    subject: str = ""
+    """Whom it is about, of other people."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,46 @@ class Answer:
     event_id: str = ""
     """Empty if the command changed nothing."""
     attempts: int = 1
+    version: int = 0
+    """The version that a message is in, of which the sender of an edit did not know."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """That somebody has read a room up to an event, as they say it."""
+
+    user: str
+    room: str
+    began: float
+    asked: int
+    answered: float = math.inf
+    sequence: int = 0
+    """Where their cursor is by then."""
+    unread: int = 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What somebody's list of rooms says of a room in the end."""
+
+    user: str
+    room: str
+    read: int
+    unread: int
+    mentions: int
+
+
+@dataclass(frozen=True)
+class View:
+    """What a client shows of a room in the end, by what it loaded once and the events since, and a page loaded anew."""
+
+    client: str
+    user: str
+    room: str
+    head: int
+    events: Sequence[Mapping[str, Any]]
+    loaded_head: int
+    loaded: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -107,6 +155,22 @@ class Room:
     member_count: int
     members: Mapping[str, Member]
     private: bool = False
+    messages: Sequence[Mapping[str, Any]] = ()
+    """As they are now: all `message.sent` that `history` answers its owner."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is found in the end of texts that were deleted, and of some that were not."""
+
+    deleted: int = 0
+    """How many were looked for."""
+    left: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """Deleted texts that are still somewhere, and where."""
+    present: int = 0
+    """Texts that are there, and were searched for."""
+    missed: Sequence[str] = ()
+    """Those of them that were not found."""
 
 
 @dataclass(frozen=True)
@@ -144,5 +208,9 @@ class History:
     """Users whose ledger is not whole: what is missing in it proves nothing."""
     notified: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     """By a user's own room, the ids of its notifications in the order of their sequences."""
+    marks: Sequence[Mark] = ()
+    standings: Sequence[Standing] = ()
+    views: Sequence[View] = ()
+    texts: Texts | None = None
     verified: Verified | None = None
     """What `parley verify` said of the projections, when all was over."""

@@ -13,6 +13,8 @@
 | `foreign`      | in the log, and nobody meant it        | to who had left, was no member yet, or was banned     |
 | `unverified`   | its evidence is missing                | its evidence is missing                               |
 
+What is judged of messages and of read marks is in `judge_messages` and `judge_marks`.
+
 Time in which something was broken is nobody's fault: what is late took longer than `IN_TIME` after the last fault.
 """
 
@@ -24,6 +26,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.history import Answer, Command, History, Room
+from tests.chaos.judge_marks import judge_marks
+from tests.chaos.judge_messages import judge_messages, judge_refusals
 from tests.chaos.streams import Finding, judge_stays, waited
 from tests.support.room_log import Logged, is_move, members_of
 
@@ -31,7 +35,11 @@ IN_TIME = 10.0
 """Seconds to an outcome, and without any ack, that are borne."""
 EVENT_OF = {
     "message.send": "message.sent", "room.join": "member.joined", "room.leave": "member.left",
-    "room.invite": "member.invited", "room.create": "room.created",
+    "room.invite": "member.invited", "room.create": "room.created", "message.edit": "message.edited",
+    "message.delete": "message.deleted", "message.pin": "message.pinned", "message.unpin": "message.unpinned",
+    "reaction.add": "reaction.added", "reaction.remove": "reaction.removed", "member.role": "member.changed",
+    "member.remove": "member.removed", "member.ban": "member.banned", "member.unban": "member.unbanned",
+    "member.mute": "member.muted", "member.unmute": "member.unmuted",
 }  # fmt: skip
 FAULTS = ("lost", "doubled", "out of order", "late", "contradicted", "foreign")
 OUTCOMES = ("good", *FAULTS, "unverified")
@@ -65,7 +73,8 @@ def judge(history: History) -> Verdict:
     verdict = Verdict()
     for finding in (
         *_commands(history), *_orders(history), *_logs(history), *judge_stays(history, IN_TIME),
-        *_readings(history), *_projections(history),
+        *_readings(history), *_projections(history), *judge_refusals(history), *judge_messages(history),
+        *judge_marks(history),
     ):  # fmt: skip
         verdict.counts[finding.subject, finding.outcome] += 1
         if finding.outcome != "good":
@@ -101,7 +110,7 @@ def _outcome(history: History, command: Command, answers: Sequence[Answer], foun
         return ("contradicted", f"refused as {answer.code}, and in the log") if found else ("good", "")
     if found:
         event = found[0]
-        if (event.sequence, event.event_id) != (answer.sequence, answer.event_id) or event.body != command.body:
+        if (event.sequence, event.event_id) != (answer.sequence, answer.event_id) or not _says(event, command):
             return "contradicted", f"acked as {answer.sequence} {answer.event_id}, logged as {event}"
     elif answer.event_id:
         return "lost", f"acked as {answer.sequence}"
@@ -111,12 +120,32 @@ def _outcome(history: History, command: Command, answers: Sequence[Answer], foun
     return ("late", f"acked {seconds:.1f} s after the last fault") if seconds > IN_TIME else ("good", "")
 
 
+def _says(event: Logged, command: Command) -> bool:
+    """Whether an event says what its command did. One that is erased says nothing any more."""
+    if event.erased:
+        return not event.body
+    data = event.data
+    return (
+        event.body == command.body
+        and data.get("message", 0) == command.message
+        and data.get("emoji", "") == command.emoji
+        and (not command.version or data.get("version") == command.version + 1)
+        and (not command.subject or event.subject == command.subject)
+    )
+
+
 def _stood_before(room: Room, command: Command, answer: Answer) -> bool:
     """Whether a command that changed nothing was acked with an event that had brought it about before."""
     if not 1 <= answer.sequence <= len(room.log):
         return False
-    event = room.log[answer.sequence - 1]
-    return is_move(event) if command.event == "room.invite" else event.subject == command.user and is_move(event)
+    event, data = room.log[answer.sequence - 1], room.log[answer.sequence - 1].data
+    if command.event in {"message.delete", "message.pin", "reaction.add"}:
+        theirs = command.event != "reaction.add" or (event.actor, data.get("emoji")) == (command.user, command.emoji)
+        return event.type == EVENT_OF[command.event] and data.get("message") == command.message and theirs
+    if command.event in {"room.join", "room.leave"}:
+        return event.subject == command.user and is_move(event)
+    # What was taken back or never was there is answered with any event of the room.
+    return is_move(event) if command.event == "room.invite" else True
 
 
 def _orders(history: History) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ from tests.chaos.sockets import AnySocket, RecordedJs, RecordedPython
 
 SETTLING_SECONDS = 20.0
 """For answers and connections after the last fault. What is not there by then is judged as it is."""
+LOOKING_SECONDS = 60.0
+"""For looking at everything when all is over."""
 TRANSPORTS = (["websocket"], ["polling", "websocket"], ["polling"])
 
 
@@ -46,6 +48,13 @@ async def settled(people: list[Person], living: list[asyncio.Task[None]]) -> Non
                 await asyncio.sleep(0.05)
 
 
+async def marked(people: list[Person]) -> None:
+    """Have everybody say how far they have read, with nothing broken, so that it must be known in the end."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLING_SECONDS):
+            await asyncio.gather(*(someone.read_some() for someone in people))
+
+
 async def main(specification: dict[str, Any]) -> None:
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
@@ -65,12 +74,17 @@ async def main(specification: dict[str, Any]) -> None:
         await orders.readline()
         over.set()
         await settled(people, living)
+        await marked(people)
         print("quiet", flush=True)  # noqa: T201
         await orders.readline()
         # From here on nobody comes back: what ends now is no part of the run.
         for task in (*returning, *living):
             task.cancel()
         await asyncio.gather(*returning, *living, return_exceptions=True)
+        # What cannot be looked at is missing in the ledger, and so is nothing that is good.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOKING_SECONDS):
+                await asyncio.gather(*(someone.look() for someone in people), return_exceptions=True)
     for someone in people:
         for client in someone.clients:
             await client.stop()

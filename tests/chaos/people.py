@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 import jwt
 
 from tests.chaos.ledger import Ledger
+from tests.chaos.mix import RECENT, do, drawn
 from tests.chaos.sockets import AnySocket
 from tests.support.clients.plain_http import plain_http
 from tests.support.stack.stack import SECRET
@@ -36,6 +38,8 @@ class Habits:
     """The share of what the owner of a private room does that is an invitation."""
     burst: float = 0.05
     """The share of what is said that is said five at once."""
+    amending: float = 1.0
+    """How many times as often as in the mix people edit, delete, react, pin and moderate."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Person:
     """The rooms they are in, as far as they were told."""
     waiting: int = 0
     """Commands without an answer."""
+    measures: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list[tuple[str, str, dict[str, Any]]])
+    """What is to be lifted again."""
 
     def __post_init__(self) -> None:
         self.member |= {place.id for place in self.places if place.owner == self.user}
@@ -96,6 +102,46 @@ class Person:
                     client.renew(token)
                 if client.given_up:
                     client.again()
+                elif client.connected_now:
+                    await self._show(client)
+
+    async def _show(self, client: AnySocket) -> None:
+        """Load a room that a client does not show yet, and have it come back from there on."""
+        for room in sorted(self.member - client.views.pages.keys())[:1]:
+            with suppress(Exception):  # disconnected or timed out: the next time, then
+                async with asyncio.timeout(ATTEMPT_SECONDS + 1):
+                    if await client.views.load(room, client.emit):
+                        client.has(room, client.views.pages[room].head)
+
+    async def look(self) -> None:
+        """Write down, when all is over, what each client shows, what it would load now, and the list of rooms."""
+        for client in self.clients:
+            for room, page in client.views.pages.items():
+                if room in self.member and page.events:
+                    loaded = await self._loaded(client, room, page.events[0]["sequence"])
+                    shown = {"head": page.head, "events": page.events}
+                    self.ledger.write("view", client=client.name, user=self.user, room=room, **shown, **loaded)
+        listed = await self._answered("rooms", {})
+        for room in listed.get("rooms", ()):
+            if room["joined"]:
+                said = {name: room[name] for name in ("read", "unread", "mentions")}
+                self.ledger.write("standing", user=self.user, room=room["id"], **said)
+
+    async def read_some(self) -> None:
+        """Read every room up to some message that is shown."""
+        for room in sorted(self.member):
+            if there := self.clients[0].views.messages(room, RECENT):
+                await self.read(room, self.dice.choice(there)["sequence"])
+
+    async def _loaded(self, client: AnySocket, room: str, first: int) -> dict[str, Any]:
+        """A room's messages as they are now, from an event on."""
+        events: list[Any] = []
+        after, more, head = first - 1, True, 0
+        while more:
+            answer = await client.emit("history", {"room": room, "after": after, "limit": 200}, timeout=10.0)
+            events += answer["events"]
+            after, more, head = answer.get("after", 0), answer["more"], answer["head"]
+        return {"loaded": events, "loaded_head": head}
 
     async def token(self) -> str:
         """A new token, or none while auth cannot be asked."""
@@ -123,8 +169,15 @@ class Person:
             await self._invite(place, self.dice.choice(self.others))
         elif self.member:
             room = self.dice.choice(sorted(self.member))
-            times = 5 if self.dice.random() < self.habits.burst else 1
-            await asyncio.gather(*(self.command("message.send", room, body=uuid.uuid4().hex) for _ in range(times)))
+            await do(self, drawn(self.dice, self.habits.amending), room)
+
+    async def read(self, room: str, sequence: int) -> None:
+        """Say that one has read a room up to an event."""
+        mark = str(uuid.uuid4())
+        self.ledger.write("mark", id=mark, user=self.user, room=room, sequence=sequence)
+        answer = await self._answered("read", {"room": room, "sequence": sequence})
+        said = {name: answer[name] for name in ("ok", "sequence", "unread") if name in answer}
+        self.ledger.write("marked", id=mark, answer=said)
 
     async def _invite(self, place: Place, guest: str) -> None:
         await self.command("room.invite", place.id, user={"id": guest, "name": guest})
@@ -142,9 +195,7 @@ class Person:
             for client in self.clients:
                 client.has(place.id, answer["sequence"] - 1)
             return
-        self.member.discard(place.id)
-        for client in self.clients:
-            client.has(place.id, None)
+        self._is_out(place.id)
         if place.private:
             await self._look_back(place, answer["sequence"])
 
@@ -158,16 +209,23 @@ class Person:
     async def command(self, event: str, room: str, **fields: Any) -> dict[str, Any]:
         """Send a command until it is accepted, or refused for good; both are on the disk when this returns."""
         command = {"id": str(uuid.uuid4()), "room": room, **fields}
-        body = fields.get("body", "")
         self.waiting += 1
-        self.ledger.write("command", user=self.user, event=event, id=command["id"], room=room, body=body)
+        self.ledger.write("command", user=self.user, event=event, id=command["id"], room=room, fields=fields)
         await self.ledger.kept()
         answer = await self._answered(event, command)
         said = {name: answer[name] for name in ("ok", "error", "sequence", "event_id") if name in answer}
         self.ledger.write("answer", id=command["id"], answer=said, attempts=answer["attempts"])
         await self.ledger.kept()
         self.waiting -= 1
+        if not answer["ok"] and answer["error"]["code"] == "not_a_member" and event != "room.leave":
+            self._is_out(room)
         return answer
+
+    def _is_out(self, room: str) -> None:
+        self.member.discard(room)
+        for client in self.clients:
+            client.has(room, None)
+            client.views.drop(room)
 
     async def _answered(self, event: str, message: dict[str, Any]) -> dict[str, Any]:
         attempts = 0

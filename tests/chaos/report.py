@@ -34,6 +34,12 @@ def _lines(settings: Settings, outcome: Outcome) -> Iterator[str]:
     received = sum(len(stay.receipts) for stay in history.stays)
     recovered = sum(stay.recovered for stay in history.stays)
     yield f"{acked} acks, {verdict.resent} of them after a resend; {received} events received"
+    events = Counter(command.event for command in history.commands.values())
+    yield ", ".join(f"{count} {event}" for event, count in events.most_common())
+    refused = Counter(answers[-1].code for answers in history.answers.values() if not answers[-1].ok)
+    yield f"{len(history.marks)} read marks; refused: " + (
+        ", ".join(f"{count} {code}" for code, count in refused.most_common()) or "none"
+    )
     yield f"{len(history.stays)} connections, {recovered} of them recovered; {len(history.bans)} bans"
     yield ""
     yield " ".join([f"{'':<12}", *(f"{name:>12}" for name in OUTCOMES)])

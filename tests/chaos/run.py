@@ -11,12 +11,14 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from parley.cli.database.replays import verify_projections
+from tests.chaos.deleted_texts import looked_for
 from tests.chaos.evidence import history_of
 from tests.chaos.faults import Faults
 from tests.chaos.history import STILL, History, Room, Verified
@@ -29,7 +31,7 @@ from tests.chaos.stack import Layout, Stack
 from tests.support.clients.plain_http import plain_http
 from tests.support.clients.stock_clients import HAS_JS_CLIENT
 from tests.support.paths import ROOT
-from tests.support.room_log import Logged, Member, logged
+from tests.support.room_log import Member, logged
 
 ANSWER_SECONDS = 120.0
 STILL_AT_MOST = 15.0
@@ -48,6 +50,8 @@ class Settings:
     churn: float = 0.15
     moderation: float = 8.0
     """Seconds between two kicks or bans, on average; 0 for none."""
+    amending: float = 1.0
+    """How many times as often as in the mix people edit, delete, react, pin and moderate."""
     layout: Layout = field(default_factory=Layout)
 
 
@@ -98,33 +102,35 @@ class Run:
     async def play(self, stack: Stack) -> Outcome:
         """Play it on a deployment that runs."""
         own = self._directory / "conductor.jsonl"
-        async with Ledger.open(own) as ledger, self._http:
-            ledger.write("begin", users=[])
-            await self._register(stack)
-            await self._make_rooms(stack, ledger)
-            ledgers = await self._start_clients(stack)
-            began = time.monotonic()
-            faults = Faults(stack, ledger)
-            await self._trouble(stack, ledger, faults)
-            ended = time.monotonic()
-            await self._told("quiet", ANSWER_SECONDS)
-            # What nobody was told of would come with the next event of its room, and be no worse than late: so first
-            # all is still, and then comes the last word of each room, which shows who still hears it.
-            await self._nothing_new(ledgers)
-            ledger.write("last words")
-            for place in self._places:
-                await self._rest(stack, ledger, place, "message.send", "/messages", body=uuid.uuid4().hex)
-            await self._nothing_new(ledgers)
-            await self._told("end", 0)
-            await asyncio.gather(*(asyncio.wait_for(worker.wait(), ANSWER_SECONDS) for worker in self._workers))
+        async with self._http:
+            async with Ledger.open(own) as ledger:
+                ledger.write("begin", users=[])
+                await self._register(stack)
+                await self._make_rooms(stack, ledger)
+                ledgers = await self._start_clients(stack)
+                began = time.monotonic()
+                faults = Faults(stack, ledger)
+                await self._trouble(stack, ledger, faults)
+                ended = time.monotonic()
+                await self._told("quiet", ANSWER_SECONDS)
+                # What nobody was told of would come with the next event of its room, and be no worse than late: so
+                # first all is still, and then comes the last word of each room, which shows who still hears it.
+                await self._nothing_new(ledgers)
+                ledger.write("last words")
+                for place in self._places:
+                    await self._rest(stack, ledger, place, "message.send", "/messages", body=uuid.uuid4().hex)
+                await self._nothing_new(ledgers)
+                await self._told("end", 0)
+                await asyncio.gather(*(asyncio.wait_for(worker.wait(), ANSWER_SECONDS) for worker in self._workers))
             rooms = {place.id: await self._room(stack, place) for place in self._places}
             rows = await verify_projections(stack.postgres.url, "")
-            notified = await _notified(stack.postgres.url)
-        history = replace(
-            history_of([Evidence(file) for file in (own, *ledgers)], rooms, began, ended),
-            notified=notified,
-            verified=Verified(rows.rooms, rows.wrong, str(rows.first or "")),
-        )
+            history = replace(
+                history_of([Evidence(file) for file in (own, *ledgers)], rooms, began, ended),
+                notified=await _notified(stack.postgres.url),
+                verified=Verified(rows.rooms, rows.wrong, str(rows.first or "")),
+            )
+            search = partial(self._finds, stack)
+            history = replace(history, texts=await looked_for(history, stack.postgres.url, search, self._dice))
         return Outcome(judge(history), history, faults.deaths, faults.made)
 
     async def _register(self, stack: Stack) -> None:
@@ -156,9 +162,7 @@ class Run:
         )  # fmt: skip
         said = answer.raise_for_status().json()
         room = place.id or said["room"]["id"]
-        ledger.write(
-            "command", user=place.owner, event=event, id=command, room=room, body=fields.get("body", ""), at=began
-        )
+        ledger.write("command", user=place.owner, event=event, id=command, room=room, fields=fields, at=began)
         ledger.write("answer", id=command, answer=said, attempts=1)
         return said
 
@@ -176,7 +180,7 @@ class Run:
             "seed": self._settings.seed, "places": [asdict(place) for place in self._places],
             "users": [person["user"] for person in self._people], "url": stack.url,
             "auths": [service.url for name, service in stack.services.items() if name.startswith("auth")],
-            "habits": asdict(Habits(pause, self._settings.churn)),
+            "habits": asdict(Habits(pause, self._settings.churn, amending=self._settings.amending)),
         }  # fmt: skip
         files: list[Path] = []
         for kind in ("python", "js"):
@@ -244,21 +248,31 @@ class Run:
             answer = await self._http.get(url, params=query, headers=headers)
             return answer.raise_for_status().json()
 
-        log: list[Logged] = []
-        more = True
-        while more:
-            page = await asked(
-                f"{first}/api/rooms/{place.id}/messages",
-                after=log[-1].sequence if log else 0,
-                limit=200,
-                raw="true",
-            )
-            log += [logged(event) for event in page["events"]]
-            more = page["more"]
+        async def pages(url: str, **query: Any) -> list[Any]:
+            events: list[Any] = []
+            after, more = 0, True
+            while more:
+                page = await asked(f"{url}/api/rooms/{place.id}/messages", after=after, limit=200, **query)
+                events += page["events"]
+                more = page["more"]
+                after = events[-1]["sequence"] if query else page.get("after", 0)
+            return events
+
+        log = [logged(event) for event in await pages(first, raw="true")]
+        messages = [event for event in await pages(second) if event["type"] == "message.sent"]
         room = (await asked(f"{second}/api/rooms/{place.id}"))["room"]
         listed = (await asked(f"{second}/api/rooms/{place.id}/members", limit=1000))["members"]
         members = {member["id"]: Member(member["state"], member["role"]) for member in listed}
-        return Room(log, room["head"], room["members"], members, place.private)
+        return Room(log, room["head"], room["members"], members, place.private, messages)
+
+    async def _finds(self, stack: Stack, text: str, room: str) -> bool:
+        """Whether the owner of a room finds a text."""
+        owner = next(place.owner for place in self._places if place.id == room)
+        answer = await self._http.get(
+            f"{stack.services['chat1'].url}/api/search", params={"query": text},
+            headers={"Authorization": f"Bearer {issued(owner)}"},
+        )  # fmt: skip
+        return bool(answer.raise_for_status().json()["messages"])
 
 
 async def _notified(database_url: str) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from tests.chaos.ledger import Ledger
+from tests.chaos.views import Views
 from tests.support.clients.stock_clients import JsClient, PythonClient
 
 NAMESPACE = "/chat"
@@ -32,6 +33,7 @@ class RecordedPython(PythonClient):
         self.user = user
         self.outdated = False
         """Whether its token was refused."""
+        self.views = Views(user)
         self._ledger = ledger
         self._seen: dict[str, int] = {}
         self._said: dict[str, int] = {}
@@ -100,7 +102,7 @@ class RecordedPython(PythonClient):
 
     @override
     async def hear(self, event: str, args: list[Any]) -> None:
-        if sequence := heard(self._ledger, self.name, event, args):
+        if sequence := heard(self._ledger, self, event, args):
             self._seen[args[0]["room"]] = sequence
 
     @override
@@ -134,6 +136,7 @@ class RecordedJs(JsClient):
         self.user = user
         self.outdated = False
         self.connected_now = False
+        self.views = Views(user)
         self._ledger = ledger
         self._starting: asyncio.Task[None] | None = None
 
@@ -163,7 +166,7 @@ class RecordedJs(JsClient):
 
     @override
     async def hear(self, event: str, args: list[Any]) -> None:
-        heard(self._ledger, self.name, event, args)
+        heard(self._ledger, self, event, args)
 
     @override
     async def note(self, where: list[Any], what: Any) -> None:
@@ -185,15 +188,18 @@ def opened(ledger: Ledger, client: AnySocket, cursors: dict[str, int], *, recove
     ledger.write("opened", client=client.name, user=client.user, cursors=cursors, recovered=recovered)
 
 
-def heard(ledger: Ledger, client: str, event: str, args: list[Any]) -> int:
-    """Note an event; its sequence, if it has one."""
+def heard(ledger: Ledger, client: AnySocket, event: str, args: list[Any]) -> int:
+    """Note an event, and show it; its sequence, if it has one."""
     first = args[0] if args and isinstance(args[0], dict) else {}
     if "event_id" in first:
         room, sequence = first["room"], first["sequence"]
-        ledger.write("event", client=client, room=room, sequence=sequence, event_id=first["event_id"])
+        ledger.write("event", client=client.name, room=room, sequence=sequence, event_id=first["event_id"])
+        client.views.hear(first)
         return sequence
     if event in {"reset", "kicked"}:
-        ledger.write(event, client=client, **first)
+        ledger.write(event, client=client.name, **first)
+        if event == "reset":
+            client.views.drop(first["room"])
     return 0
 
 

@@ -17,7 +17,7 @@ SEED = 11
 
 @pytest.mark.timeout(300)
 async def test_a_minute_of_faults_leaves_every_outcome_good(tmp_path: Path):
-    settings = Settings(SEED, SECONDS, clients=10, rate=6)
+    settings = Settings(SEED, SECONDS, clients=10, rate=10, amending=6)
     plan = Plan(SEED, SECONDS, settings.layout.processes, settings.layout.links)
     faults = schedule(plan) if COMPILER else without_jumps(schedule(plan))
     outcome = await play(settings, faults, tmp_path)
@@ -25,3 +25,7 @@ async def test_a_minute_of_faults_leaves_every_outcome_good(tmp_path: Path):
     # A run in which nothing happened would be good as well.
     assert outcome.verdict.counts["delivery", "good"] > 500
     assert outcome.verdict.counts["command", "good"] > 100
+    assert outcome.verdict.counts["read", "good"] > 50
+    assert outcome.verdict.counts["view", "good"] > 5
+    done = {command.event for command in outcome.history.commands.values()}
+    assert done >= {"message.edit", "message.delete", "reaction.add", "reaction.remove"}

@@ -2,62 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
-from tests.chaos.history import Answer, Ban, Command, History, Reading, Receipt, Room, Stay, Verified
-from tests.chaos.judge import Verdict, judge
+from tests.chaos.history import Answer, Ban, Command, History, Reading, Receipt, Stay, Verified
+from tests.chaos.judge import judge
+from tests.chaos.story import ROOM, Story, bad
 from tests.chaos.streams import judge_stays
-from tests.support.room_log import Logged, Member, members_of
-
-ROOM = "r1"
-TYPES = {"message.send": "message.sent", "room.join": "member.joined", "room.leave": "member.left",
-         "room.invite": "member.invited", "room.create": "room.created"}  # fmt: skip
-
-
-@dataclass
-class Story:
-    """What happened in one room, a second apart; each step is told by its command's id, which is also its event's."""
-
-    commands: dict[str, Command] = field(default_factory=dict[str, Command])
-    answers: dict[str, list[Answer]] = field(default_factory=dict[str, list[Answer]])
-    log: list[Logged] = field(default_factory=list[Logged])
-    numbers: int = 0
-
-    def happens(self, user: str, event: str, subject: str = "", seconds: float = 0.1) -> Logged:
-        """Somebody does something and it is acked after so many seconds."""
-        sequence = len(self.log) + 1
-        name, began = f"c{sequence}", float(sequence)
-        says = event == "message.send"
-        self.numbers += says
-        body = f"text {sequence}" if says else ""
-        self.commands[name] = Command(name, user, ROOM, event, began, body)
-        self.answers[name] = [Answer(name, began + seconds, ok=True, sequence=sequence, event_id=f"e{sequence}")]
-        role = "owner" if event == "room.create" else ""
-        self.log.append(
-            Logged(sequence, f"e{sequence}", TYPES[event], user, name, subject or user, body, self.numbers * says, role)
-        )
-        return self.log[-1]
-
-    def history(self, *stays: Stay, **changes: object) -> History:
-        """The history of it, as it should be but for what is changed."""
-        members = members_of(self.log)
-        room = Room(self.log, len(self.log), sum(m.state == "joined" for m in members.values()), members)
-        whole = History(
-            self.commands, self.answers, stays=stays, rooms={ROOM: room}, verified=Verified(1), began=0.0,
-            ended=len(self.log) + 1.0,
-        )  # fmt: skip
-        return replace(whole, **changes)  # type: ignore[arg-type]
-
-    def stay(self, user: str, sequences: Iterable[int], opened: float = 0.0, **more: object) -> Stay:
-        """A connection on which these events arrived, each half a second after it was said."""
-        receipts = [
-            Receipt(self.commands[self.log[s - 1].command].began + 0.5, ROOM, s, self.log[s - 1].event_id)
-            for s in sequences
-        ]
-        return replace(Stay(f"{user}#1", user, opened, receipts=receipts), **more)  # type: ignore[arg-type]
+from tests.support.room_log import Logged, Member
 
 
 @pytest.fixture
@@ -72,11 +25,6 @@ def story() -> Story:
     for _ in range(2):
         told.happens("ann", "message.send")
     return told
-
-
-def bad(verdict: Verdict) -> set[tuple[str, str]]:
-    """What is not good, by subject and outcome."""
-    return {key for key, count in verdict.counts.items() if count and key[1] != "good"}
 
 
 def test_what_is_as_it_must_be_is_good(story: Story):
@@ -121,7 +69,7 @@ def test_what_is_never_answered_is_late(story: Story):
 
 
 def test_what_was_refused_and_is_in_the_log_is_contradicted(story: Story):
-    story.answers["c8"] = [Answer("c8", 8.1, ok=False, code="not_a_member")]
+    story.answers["c8"] = [Answer("c8", 8.1, ok=False, code="forbidden")]
     assert bad(judge(story.history())) == {("command", "contradicted")}
 
 
@@ -131,7 +79,7 @@ def test_an_ack_that_names_another_place_is_contradicted(story: Story):
 
 
 def test_another_text_than_was_sent_is_contradicted(story: Story):
-    story.log[7] = replace(story.log[7], body="something else")
+    story.log[7] = replace(story.log[7], body="something else", data={"body": "something else"})
     assert bad(judge(story.history())) == {("command", "contradicted")}
 
 
@@ -144,7 +92,7 @@ def test_a_join_that_is_no_news_must_name_the_one_that_was(story: Story):
 
 
 def test_an_event_that_nobody_meant_is_foreign(story: Story):
-    story.log.append(Logged(9, "e9", "message.sent", "ann", "who?", "ann", "hello", 6))
+    story.log.append(Logged(9, "e9", "message.sent", "ann", "who?", "ann", "hello", 6, data={"body": "hello"}))
     assert bad(judge(story.history())) == {("log", "foreign")}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 
 from tests.chaos.clock import COMPILER, SKIPPED, Clock, compiled
 from tests.chaos.evidence import history_of
-from tests.chaos.history import Receipt
+from tests.chaos.history import Receipt, Room, Standing, View
 from tests.chaos.ledger import Evidence, Ledger
+from tests.support.room_log import Logged
 
 
 async def test_what_is_kept_can_be_read_while_the_ledger_is_written_and_is_whole_at_its_end(tmp_path: Path):
@@ -73,6 +75,46 @@ async def test_what_a_client_reads_when_its_connection_is_gone_came_on_that_conn
     assert first.closed is not None
     assert second.closed is None
     assert (second.cursors, [type(receipt) for receipt in second.receipts]) == ({"r": 2}, [Receipt])
+
+
+async def test_marks_standings_views_and_what_a_command_is_about_are_read_from_a_ledger(tmp_path: Path):
+    file = tmp_path / "ledger.jsonl"
+    view = {"client": "ann#1", "user": "ann", "room": "r", "head": 2, "events": [], "loaded_head": 3, "loaded": []}
+    standing = {"user": "ann", "room": "r", "read": 2, "unread": 1, "mentions": 0}
+    edit = {"message": 2, "version": 1, "body": "b"}
+    async with Ledger.open(file) as ledger:
+        ledger.write("begin", users=["ann"])
+        for mark in ("m1", "m2"):
+            ledger.write("mark", id=mark, user="ann", room="r", sequence=2)
+        ledger.write("marked", id="m1", answer={"ok": True, "sequence": 3, "unread": 4})
+        ledger.write("marked", id="m2", answer={"ok": False})
+        ledger.write("view", **view)
+        ledger.write("standing", **standing)
+        ledger.write("command", id="c1", user="ann", room="r", event="message.edit", fields=edit)
+        refusal = {"ok": False, "error": {"code": "conflict", "data": {"version": 5}}}
+        ledger.write("answer", id="c1", answer=refusal, attempts=1)
+        ledger.write("command", id="c2", user="ann", room="r", event="member.ban", fields={"user": "ben"})
+    history = history_of([Evidence(file)], {}, 0, 1)
+    answered, unanswered = history.marks
+    assert (answered.asked, answered.sequence, answered.unread) == (2, 3, 4)
+    assert unanswered.answered == math.inf
+    assert history.views == [View(**view)]
+    assert history.standings == [Standing(**standing)]
+    command = history.commands["c1"]
+    assert (command.message, command.version, command.body) == (2, 1, "b")
+    assert history.commands["c2"].subject == "ben"
+    assert [(one.code, one.version) for one in history.answers["c1"]] == [("conflict", 5)]
+
+
+async def test_an_event_whose_text_is_gone_is_known_by_the_ack_of_its_command(tmp_path: Path):
+    file = tmp_path / "ledger.jsonl"
+    async with Ledger.open(file) as ledger:
+        ledger.write("begin", users=["ann"])
+        ledger.write("command", id="c1", user="ann", room="r", event="message.send", fields={"body": "a"})
+        ledger.write("answer", id="c1", answer={"ok": True, "sequence": 1, "event_id": "e1"}, attempts=1)
+    gone = [Logged(number, f"e{number}", "message.sent", "ann", "", erased=True) for number in (1, 2)]
+    history = history_of([Evidence(file)], {"r": Room(gone, 2, 1, {})}, 0, 1)
+    assert [event.command for event in history.rooms["r"].log] == ["c1", ""]
 
 
 @pytest.mark.skipif(COMPILER is None, reason=SKIPPED)

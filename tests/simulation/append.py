@@ -13,7 +13,12 @@ from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.encoding.room_ids import LogSecret, public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.messages.amending import DeleteMessage, EditMessage
+from parley.chat.domain.messages.pins import PinMessage, UnpinMessage
+from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
+from parley.chat.domain.people.authority import ChangeRole
 from parley.chat.domain.people.direct import OpenDirect
+from parley.chat.domain.people.moderation import BanMember, MuteMember, RemoveMember, UnbanMember, UnmuteMember
 from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.log.database import DATABASE_ERRORS
@@ -28,10 +33,14 @@ from tests.simulation.stack import defaults
 from tests.simulation.tables import Transaction
 from tests.simulation.world import World
 
+AMENDS = (4, 6, 3, 1, 1, 1, 4)
+"""How often each thing is done about messages: oftener than people do, in so few commands."""
+EMOJI = ("👍", "🎉")
 PATIENCE = 60.0
 """Simulated seconds in which every command has its outcome, whatever went wrong before."""
 FINAL = frozenset({Code.NOT_A_MEMBER, Code.NOT_FOUND, Code.FORBIDDEN, Code.ROOM_ARCHIVED, Code.ALREADY_EXISTS,
-                   Code.INVALID_PAYLOAD, Code.LIMIT_EXCEEDED, Code.INTERNAL})  # fmt: skip
+                   Code.INVALID_PAYLOAD, Code.LIMIT_EXCEEDED, Code.INTERNAL, Code.CONFLICT, Code.MUTED,
+                   Code.BANNED})  # fmt: skip
 
 
 def settings(**changes: Any) -> Settings:
@@ -207,6 +216,8 @@ class Append:
         draw, user = rng.random(), rng.choice(self.identities).user_id
         draw = draw * 0.75 / (1 - self._moves) if draw < 1 - self._moves else 1 - (1 - draw) * 0.25 / self._moves
         steady = identity in self.identities[:2] and room == self.rooms[0]
+        if draw < 0.25:
+            return self._amend(identity, room)
         if draw < 0.75:
             poisoned = rng.random() < 0.02
             body = "poison" if poisoned else f"hello {self._numbers}"
@@ -215,6 +226,8 @@ class Append:
             return Sent(JoinRoom(self._id(), room), identity)
         if draw < 0.92 and not steady:
             return Sent(LeaveRoom(self._id(), room), identity)
+        if draw < 0.94:
+            return Sent(self._measure(room, user), identity)
         if draw < 0.96:
             return Sent(InviteUser(self._id(), room, UserRef(user)), identity)
         if draw < 0.99:
@@ -222,6 +235,41 @@ class Append:
         if room != self.rooms[0] or len(self.rooms) == 1:
             return Sent(SendMessage(self._id(), room, "again"), identity, steady=steady)
         return Sent(ArchiveRoom(self._id(), self.rooms[-1]), identity)
+
+    def _amend(self, identity: Identity, room: str) -> Sent:
+        """Something about a message, be it there by then or not."""
+        rng = self.world.rng
+        head = self.world.database.tables.rooms[room_key(room) or 0]["head"]
+        message = max(1, head - int(rng.random() * 8))
+        match rng.choices(("edit", "react", "take back", "delete", "pin", "unpin", "reply"), AMENDS)[0]:
+            case "edit":
+                command: ChatCommand = EditMessage(
+                    self._id(), room, message, f"edit {self._numbers}", rng.choice((1, 1, 2))
+                )
+            case "react":
+                command = AddReaction(self._id(), room, message, rng.choice(EMOJI))
+            case "take back":
+                command = RemoveReaction(self._id(), room, message, rng.choice(EMOJI))
+            case "delete":
+                command = DeleteMessage(self._id(), room, message)
+            case "pin":
+                command = PinMessage(self._id(), room, message)
+            case "unpin":
+                command = UnpinMessage(self._id(), room, message)
+            case _:
+                command = SendMessage(self._id(), room, f"reply {self._numbers}", thread=message)
+        return Sent(command, identity)
+
+    def _measure(self, room: str, user: str) -> ChatCommand:
+        """Something that owners and moderators do about somebody who may be refused something here."""
+        rng = self.world.rng
+        if user in {one.user_id for one in self.identities[:2]}:
+            return ChangeRole(self._id(), room, user, rng.choice(("moderator", "member")))
+        kinds = (RemoveMember, BanMember, UnbanMember, MuteMember, UnmuteMember)
+        kind = rng.choices(kinds, (1, 1, 2, 1, 2))[0]
+        if kind in (BanMember, MuteMember):
+            return kind(self._id(), room, user, rng.choice((None, 1)))
+        return kind(self._id(), room, user)
 
     async def _settle(self, sent: Sent, replica: int | None = None) -> None:
         """Send a command until it has its outcome, as a client does that keeps to the protocol."""

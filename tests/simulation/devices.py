@@ -22,7 +22,8 @@ from tests.simulation.stack import SimulatedGateway, Stack, token_of
 from tests.simulation.world import World
 
 PREFIX = f"{NAMESPACE},"
-REFUSALS = frozenset({"not_a_member", "not_found", "forbidden", "room_archived", "already_exists", "invalid_payload"})
+REFUSALS = frozenset({"not_a_member", "not_found", "forbidden", "room_archived", "already_exists", "invalid_payload",
+                      "limit_exceeded", "conflict"})  # fmt: skip
 
 
 class Transport:

@@ -13,10 +13,11 @@ from uuid import UUID
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED
 from parley.chat.domain.erasure import TEXTS, Erasure, ErasureScope
+from parley.chat.domain.messages.amending import MessageEdited
+from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.log import statements
 from parley.chat.log.erasure import erasures, own_rows, people_rows
 from parley.chat.log.erasure import executor as erasure_executor
-from parley.chat.log.messages import message_rows
 from tests.simulation.database import Database, Statement
 from tests.simulation.tables import Row, Tables, Transaction
 
@@ -150,7 +151,16 @@ def sequence_of(database: Database, _transaction: Transaction, args: Args) -> li
 
 
 def _is_left(erasure: Row, event: Row) -> bool:
-    return event["version"] != ERASED or (erasure["scope"] == "user" and event["type"] in _ABOUT_USERS)
+    left_over = erasure["scope"] == "user" and event["type"] in _ABOUT_USERS
+    return event["version"] != ERASED or event["actor_id"] != b"" or left_over
+
+
+def _what_is_needed(event: Row) -> str:
+    data = json.loads(event["data"])
+    if event["type"] in _NEEDED:
+        return event["data"]
+    kept = {MessageSent.NUMBER: "thread", MessageEdited.NUMBER: "message"}.get(event["type"], "")
+    return json.dumps({kept: data[kept]}, separators=(",", ":")) if kept in data else "{}"
 
 
 def covered(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
@@ -162,13 +172,8 @@ def covered(database: Database, _transaction: Transaction, args: Args) -> list[R
         for number in sorted(events):
             event = events[number]
             if after < number <= up_to and _is_left(erasure, event) and covers(erasure, event):
-                found.append(event if event["type"] in _NEEDED else Row(event, data="{}"))
+                found.append(Row(event, data=_what_is_needed(event)))
     return found
-
-
-def last_edit(_database: Database, _transaction: Transaction, _args: Args) -> list[Row]:
-    """Nobody edits messages here."""
-    return []
 
 
 def overwrite(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
@@ -218,6 +223,14 @@ def forget_texts(_database: Database, transaction: Transaction, args: Args) -> l
 def forget_declined(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
     def write(tables: Tables) -> None:
         tables.declined.pop((args[0], args[1]), None)
+
+    transaction.writes.append(write)
+    return []
+
+
+def forget_restrictions(_database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    def write(tables: Tables) -> None:
+        tables.restrictions.pop((args[0], args[1]), None)
 
     transaction.writes.append(write)
     return []
@@ -286,7 +299,6 @@ STATEMENTS: dict[str, Statement] = {
     erasure_executor._ROOMS_AFTER: rooms_after,
     erasure_executor._ROOM: room,
     erasure_executor._MESSAGE: sequence_of,
-    message_rows._LAST_EDIT: last_edit,
     erasure_executor._COVERED: covered,
     erasure_executor._OVERWRITE: overwrite,
     erasure_executor._NAMED_BY: named_by,
@@ -301,7 +313,7 @@ STATEMENTS: dict[str, Statement] = {
         for one in [Erasure(UUID(int=0), scope, "u", 1, None, None, datetime(2026, 1, 1, tzinfo=UTC))]
         for statement, _ in people_rows.statements(one)
     },
-    **dict(zip(erasure_executor._FORGET_USER, (forget_declined, forget_nothing, forget_nothing), strict=True)),
+    **dict(zip(erasure_executor._FORGET_USER, (forget_declined, forget_restrictions, forget_nothing), strict=True)),
     erasure_executor._FORGET_INVITER: forget_inviter,
     # Nobody has anything of their own here.
     **dict.fromkeys(own_rows.STATEMENTS, lambda _database, _transaction, _args: [Row(gone=0)]),

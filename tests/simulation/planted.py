@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import msgspec
+
+from parley.chat.domain.messages import decisions
+from parley.chat.domain.messages.targets import messages_of
+from parley.chat.domain.people.moderation import MemberMuted
 from parley.chat.log import event_store, known_rooms, leadership, position, writer
 from parley.chat.log.erasure import executor as erasure_executor
+from parley.chat.log.messages import message_rows
 from parley.framework.remote import room_publisher
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection
@@ -33,10 +40,7 @@ class Bug(NamedTuple):
 @contextmanager
 def planted(bug: Bug) -> Generator[None]:
     """Put a bug in for a while."""
-    before = [
-        (owner, name, owner.__dict__[name] if isinstance(owner, type) else getattr(owner, name))
-        for owner, name, _ in bug.replaced
-    ]
+    before = [(owner, name, inspect.getattr_static(owner, name)) for owner, name, _ in bug.replaced]
     for owner, name, value in bug.replaced:
         setattr(owner, name, value)
     try:
@@ -87,6 +91,22 @@ async def _load_without_erasing(connection: Any, submissions: Any, rooms: Any) -
     loaded = await _load(connection, submissions, rooms)
     loaded.erasing.clear()
     return loaded
+
+
+async def _load_no_reactions(_connection: Any, _asking: Any, _rooms: Any) -> None:
+    return None
+
+
+async def _delete_no_texts(_connection: Any, _rooms: Any) -> None:
+    return None
+
+
+_decide_edit = decisions.decide_edit
+
+
+def _edit_whatever_version(command: Any, room: Any, context: Any) -> Any:
+    version = messages_of(context).state_of(command.message).version
+    return _decide_edit(msgspec.structs.replace(command, version=version), room, context)
 
 
 async def _go_on_before_it_is_done(self: Any, erasure: Any, report: Any) -> None:
@@ -260,6 +280,14 @@ BUGS: tuple[Bug, ...] = (
         [(cursor.RoomCursor, "accept", _accept_what_is_ahead)], 30),
     Bug("doubles are delivered", "gap-fill", "a room's cursor lets through what it had",
         [(cursor.RoomCursor, "accept", _accept_doubles)], 30),
+    Bug("mutes change nothing", "optimistic-append", "what is known of a room is not made wrong by a mute",
+        [(MemberMuted, "CHANGES_DECISIONS", False)], 0),
+    Bug("edits overwrite what they name not", "group-commit", "the version that an edit names is not compared",
+        [(decisions, "decide_edit", _edit_whatever_version)], 10),
+    Bug("reactions are not looked for", "group-commit", "who has reacted so already is not known",
+        [(message_rows, "_load_reactions", _load_no_reactions)], 20),
+    Bug("deleted texts stay", "group-commit", "a deletion leaves the texts in the log",
+        [(message_rows, "_save_deletions", _delete_no_texts)], 20),
     Bug("writers know of no erasure", "erasure", "commands of who is being erased are taken",
         [(event_store, "load", _load_without_erasing)], 150),
     Bug("on before it is done", "erasure", "the place is stored before what is before it is erased",

@@ -6,9 +6,10 @@ from typing import Any
 
 import asyncpg
 
+from parley.chat.domain.encoding.event_codec import ERASED
 from parley.chat.log import statements
 from parley.chat.log.erasure import executor as erasure_executor
-from tests.simulation import erasures, reads
+from tests.simulation import erasures, messages, reads
 from tests.simulation.database import Database, Statement
 from tests.simulation.erasures import open_erasures, shown, shown_room
 from tests.simulation.tables import EVENT, NO_EVENT, Row, Tables, Transaction
@@ -16,10 +17,7 @@ from tests.simulation.tables import EVENT, NO_EVENT, Row, Tables, Transaction
 ROOM = tuple(name.strip() for name in statements.ROOM.split(","))
 CHANGING = tuple(name for name in statements.CHANGING if name != "room_id")
 MEMBER = tuple(name.strip() for name in statements.MEMBER.split(","))
-UNRESTRICTED = [(f"own_{place}", None) for place, _ in enumerate(statements.RESTRICTION.split(","))] + [
-    ("people", None)
-]
-"""What nobody has here: something that holds for them, or a direct room."""
+RESTRICTION = tuple(name.strip() for name in statements.RESTRICTION.split(","))
 POISON = "poison"
 """A text that cannot be stored."""
 Args = tuple[Any, ...]
@@ -91,9 +89,11 @@ def load_earlier(database: Database, _transaction: Transaction, args: Args) -> l
 
 
 def _led_to(tables: Tables, place: tuple[int, Any]) -> list[Row]:
-    """The events of a command, which stand side by side."""
+    """The events of a command, which stand side by side. One that is erased does not say of which it was."""
     events: list[Row] = []
     one = first = tables.by_id.get(place)
+    if first is not None and first["version"] == ERASED:
+        return [first]
     while one is not None and first is not None and _command(one) == _command(first):
         events.append(one)
         one = tables.events[place[0]].get(one["sequence"] + 1)
@@ -217,11 +217,17 @@ def remember(_database: Database, transaction: Transaction, args: Args) -> list[
 def recall(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
     tables = database.tables
     # Both have a column of the same name, which asyncpg keeps apart by place.
-    return [
-        Row([*tables.rooms[room_id].items(), *((f"m_{name}", value) for name, value in member.items()), *UNRESTRICTED])
-        for room_id, user_id in zip(*args, strict=True)
-        if room_id in tables.rooms and (member := tables.members[room_id].get(user_id)) is not None
-    ]
+    found: list[Row] = []
+    for room_id, user_id in zip(*args, strict=True):
+        if room_id in tables.rooms and (member := tables.members[room_id].get(user_id)) is not None:
+            own = tables.restrictions.get((room_id, user_id))
+            found.append(
+                Row([
+                    *tables.rooms[room_id].items(), *((f"m_{name}", value) for name, value in member.items()),
+                    *((f"own_{name}", own and own[name]) for name in RESTRICTION), ("people", None),
+                ])
+            )  # fmt: skip
+    return found
 
 
 async def append_known(database: Database, transaction: Transaction, args: Args) -> list[Row]:
@@ -382,7 +388,6 @@ STATEMENTS: dict[str, Statement] = {
     statements.LOAD_EARLIER: load_earlier,
     statements.ERASING: erasing,
     statements.LOAD_MEMBERS: load_members,
-    statements.LOAD_RESTRICTIONS: load_nothing,
     statements.LOAD_BLOCKS: load_nothing,
     statements.LOAD_ELDEST: load_eldest,
     statements.LOAD_DECLINED: load_declined,
@@ -400,4 +405,5 @@ STATEMENTS: dict[str, Statement] = {
     erasure_executor._NOTIFY: notify,
     **reads.STATEMENTS,
     **erasures.STATEMENTS,
+    **messages.STATEMENTS,
 }

@@ -14,6 +14,8 @@ from typing import Any
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.messages.amending import DeleteMessage, EditMessage
+from parley.chat.domain.messages.reactions import AddReaction
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.event_store import stored_row
 from tests.simulation.devices import Command, Device
@@ -21,6 +23,8 @@ from tests.simulation.log_checks import check_log, committed
 from tests.simulation.stack import Stack
 from tests.simulation.world import World
 
+AMENDING = 0.2
+"""How often something is done about a message instead of saying something: oftener than people do, in so short runs."""
 LAST_WORDS = 20.0
 """Simulated seconds for which messages are lost, doubled and late after the other faults, unless all is said before."""
 
@@ -70,6 +74,10 @@ class Stream:
         self.sent: list[Command] = []
         self._ids = 0
         self._bursts = 0
+        self._authors: dict[str, str] = {}
+        """Of commands."""
+        self._amended: set[tuple[str, int]] = set()
+        """Messages that their authors have edited or deleted, or tried to."""
 
     async def run(self) -> None:
         """Begin in peace, go on under faults, and end in peace."""
@@ -100,6 +108,7 @@ class Stream:
     async def _do(self, device: Device, command: Any, burst: int = 0) -> Command:
         sent = Command(command, burst=burst)
         self.sent.append(sent)
+        self._authors[command.id] = device.user_id
         await device.settle(sent)
         if sent.acked is not None and sent.room and not isinstance(command, JoinRoom | InviteUser):
             there = committed(self.world, room_key(sent.room) or 0, device.user_id, command.id, sent.acked)
@@ -127,6 +136,9 @@ class Stream:
         for _ in range(rng.choice((4, 8))):
             await asyncio.sleep(rng.random() * 0.8)
             room = rng.choice(self.rooms)
+            if rng.random() < AMENDING and (command := self._amending(device)) is not None:
+                loose.append(asyncio.ensure_future(self._do(device, command)))
+                continue
             if device.user_id != "ann" and rng.random() < self.weather.moves:
                 move = rng.choice((JoinRoom, LeaveRoom))
                 await self._do(device, move(self._id(), room))
@@ -136,6 +148,21 @@ class Stream:
                 work = self._do(device, SendMessage(self._id(), room, f"hello {self._ids}"), self._bursts)
                 loose.append(asyncio.ensure_future(work))
         await asyncio.gather(*loose)
+
+    def _amending(self, device: Device) -> Any:
+        """Something about a message: a reaction to anybody's, or what becomes of one's own, once."""
+        rng = self.world.rng
+        said = [one for one in self.sent if isinstance(one.command, SendMessage) and one.acked]
+        if not said:
+            return None
+        one = rng.choice(said)
+        room, message = one.room, one.acked or 0
+        if (room, message) in self._amended or device.user_id != self._authors[one.command.id]:
+            return AddReaction(self._id(), room, message, f":{self._ids}:")
+        self._amended.add((room, message))
+        if rng.random() < 0.3:
+            return DeleteMessage(self._id(), room, message)
+        return EditMessage(self._id(), room, message, f"edit {self._ids}", 1)
 
     # -- what goes wrong -------------------------------------------------------------------------------------------
 

@@ -42,6 +42,12 @@ class Tables:
     declined: dict[tuple[int, str], datetime] = field(default_factory=dict)
     consumers: dict[str, Row] = field(default_factory=dict)
     erasures: dict[Any, Row] = field(default_factory=dict)
+    messages: dict[tuple[int, int], Row] = field(default_factory=dict)
+    """What became of messages, by room and sequence."""
+    reactions: dict[tuple[int, int, str, str], Row] = field(default_factory=dict)
+    replies: dict[tuple[int, int, int], Row] = field(default_factory=dict)
+    followers: dict[tuple[int, int, str], Row] = field(default_factory=dict)
+    restrictions: dict[tuple[int, str], Row] = field(default_factory=dict)
 
 
 class Transaction:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import httpx
-
-from tests.support.clients.plain_http import plain_http
+import asyncio
+from urllib.parse import urlsplit
 
 
 async def status(url: str) -> int:
-    """The status of its answer, or 0 while there is none."""
+    """The status of its answer, or 0 while there is none. Asked for without a library: it is asked all the time."""
+    address = urlsplit(url)
     try:
-        async with plain_http() as http:
-            return (await http.get(f"{url}/readyz")).status_code
-    except httpx.TransportError:
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    except OSError:
         return 0
+    try:
+        writer.write(f"GET /readyz HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n".encode())
+        # As in `HTTP/1.1 200 OK`.
+        return int((await reader.readline()).split()[1])
+    except (OSError, IndexError):
+        return 0
+    finally:
+        writer.close()
 
 
 async def is_ready(url: str) -> bool:

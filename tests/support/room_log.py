@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+
+ENDS = frozenset({"member.left", "member.removed"})
+"""Events that end a stay, or take back an invitation."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class Logged:
     body: str = ""
     number: int = 0
     role: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """All that it says, as far as that is still there."""
+    at: str = ""
+    erased: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ def logged(event: Mapping[str, Any]) -> Logged:
     return Logged(
         event["sequence"], event["event_id"], event["type"], actor, event.get("id", ""),
         data.get("user", {}).get("id", actor), data.get("body", ""), event.get("number", 0), data.get("role", ""),
+        data, event["at"], event.get("erased", False),
     )  # fmt: skip
 
 
@@ -49,7 +57,7 @@ class Span(NamedTuple):
 
 def is_move(event: Logged) -> bool:
     """Whether it says who is in a room."""
-    return event.type in {"room.created", "member.invited", "member.joined", "member.left"}
+    return event.type in {"room.created", "member.invited", "member.joined", *ENDS}
 
 
 def spans_of(log: Sequence[Logged], user: str) -> list[Span]:
@@ -61,7 +69,7 @@ def spans_of(log: Sequence[Logged], user: str) -> list[Span]:
         inside = bool(spans) and spans[-1].left is None
         if event.type in {"room.created", "member.joined"} and not inside:
             spans.append(Span(event.sequence, None))
-        elif event.type == "member.left" and inside:
+        elif event.type in ENDS and inside:
             spans[-1] = Span(spans[-1].joined, event.sequence)
     return spans
 
@@ -77,7 +85,7 @@ def members_of(log: Sequence[Logged]) -> dict[str, Member]:
                 members.setdefault(event.subject, Member("invited", "member"))
             case "member.joined":
                 members[event.subject] = Member("joined", event.role or "member")
-            case "member.left":
+            case "member.left" | "member.removed":
                 members.pop(event.subject, None)
             case "member.changed":
                 members[event.subject] = replace(members[event.subject], role=event.role)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 SECONDS = 10.0
+SHORTEST, LONGEST = 0.005, 0.025
+"""Seconds between two looks: the longer it takes the fewer, since who looks takes time from what is waited for."""
 
 
 async def until(condition: Callable[[], Any], why: str | Callable[[], str] = "", seconds: float = SECONDS) -> Any:
@@ -17,7 +19,7 @@ async def until(condition: Callable[[], Any], why: str | Callable[[], str] = "",
     If it does not in time, the test fails and says `why` it waited, or else the condition as it is written.
     """
     holds: Any = None
-    limit = asyncio.timeout(seconds)
+    limit, started = asyncio.timeout(seconds), time.monotonic()
     try:
         async with limit:
             while True:
@@ -26,7 +28,7 @@ async def until(condition: Callable[[], Any], why: str | Callable[[], str] = "",
                     holds = await holds
                 if holds:
                     return holds
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(min(max((time.monotonic() - started) / 50, SHORTEST), LONGEST))
     except TimeoutError:
         if not limit.expired():
             raise

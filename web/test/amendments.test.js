@@ -32,7 +32,7 @@ test("an edit, reactions and a deletion change the message they are about", () =
   store.apply(event(5, "reaction.added", { message: 1, emoji: "🎉" }));
   store.apply(event(6, "reaction.removed", { message: 1, emoji: "🎉" }));
   assert.deepEqual(rows(store).map(({ body, edited, reactions }) => [body, edited, reactions]), [
-    ["better", true, [{ emoji: "👍", count: 2, mine: true }]],
+    ["better", true, [{ emoji: "👍", count: 2, users: [ADA, ME], mine: true }]],
   ]);
   store.apply(event(7, "message.deleted", { message: 1 }));
   assert.deepEqual(rows(store).map(({ text }) => text), ["A message was deleted"]);
@@ -76,4 +76,41 @@ test("who types is forgotten after a while, or with their message", () => {
   assert.deepEqual([[], ["Ada"], ["Ada", "Bob"], ["a", "b", "c"]].map(typingLine), [
     "", "Ada is typing…", "Ada and Bob are typing…", "Several people are typing…",
   ]);
+});
+
+test("an answer quotes what it answers, also after an edit and when that is gone", () => {
+  const store = joined();
+  store.apply(event(1));
+  store.apply(event(2, "message.sent", { body: "yes", reply_to: 1 }, ME));
+  const quote = () => store.rooms.get("r1").events.find(({ sequence }) => sequence === 2).data.quote;
+  assert.deepEqual(quote(), { sequence: 1, actor: ADA, body: "text 1" });
+  store.apply(event(3, "message.edited", { message: 1, body: "better", version: 2 }));
+  assert.equal(quote().body, "better");
+  store.apply(event(4, "message.deleted", { message: 1 }));
+  assert.deepEqual(quote(), { sequence: 1, deleted: true });
+});
+
+test("a thread counts its replies, says who follows, and outlives its first message", () => {
+  const store = joined();
+  const root = () => store.rooms.get("r1").events[0];
+  store.apply(event(1));
+  store.apply(event(2, "message.sent", { body: "reply", thread: 1 }));
+  store.apply(event(3, "thread.followed", { thread: 1, user: { id: ME.id } }));
+  store.apply(event(4, "thread.followed", { thread: 1, user: { id: ADA.id } }));
+  assert.deepEqual(root().data.thread, { replies: 1, last_at: AT, following: true });
+  store.apply(event(5, "message.deleted", { message: 1 }));
+  store.apply(event(6, "message.sent", { body: "another", thread: 1 }));
+  assert.deepEqual([root().data.deleted, root().data.thread.replies, root().erased], [true, 2, true]);
+});
+
+test("pins come and go, and nothing is said of what is erased", () => {
+  const store = joined();
+  const pinned = () => store.rooms.get("r1").events[0].data.pinned;
+  store.apply(event(1));
+  store.apply(event(2, "message.pinned", { message: 1 }));
+  assert.equal(pinned(), true);
+  store.apply(event(3, "message.unpinned", { message: 1 }));
+  assert.equal(pinned(), false);
+  store.apply({ ...event(4, "message.edited", {}), erased: true });
+  assert.equal(store.rooms.get("r1").events[0].data.body, "text 1");
 });

@@ -12,6 +12,7 @@ function taken(hash) {
 test("a mailed link says what it is for, and is taken out of the address", () => {
   assert.deepEqual(taken("#reset=Ab-_9"), { found: { purpose: "reset", token: "Ab-_9" }, shown: ["/?a=b"] });
   assert.deepEqual(taken("#verify=x").found, { purpose: "verify", token: "x" });
+  assert.deepEqual(taken("#invite=x").found, { purpose: "invite", token: "x" });
 });
 
 test("rooms and whatever else stands there are left alone", () => {

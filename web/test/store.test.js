@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { KEEP, MOST_CAUGHT_UP, Store } from "../public/js/store.js";
+import { KEEP, Store } from "../public/js/store.js";
 
 const ME = { id: "u-me", name: "Me" };
 const ADA = { id: "u-ada", name: "Ada" };
@@ -14,9 +14,9 @@ function info(more = {}) {
   return { id: "r1", name: "design", kind: "public", archived: false, head: 0, members: 2, joined: true, invited: false, ...more };
 }
 
-function storeAt(head, mark = head) {
+function storeAt(head, listed = {}) {
   const store = new Store(ME.id);
-  store.takeList({ rooms: [info({ head })], more: false }, { r1: mark });
+  store.takeList({ rooms: [info({ head, read: head, unread: 0, mentions: 0, ...listed })], more: false });
   return store;
 }
 
@@ -97,27 +97,91 @@ test("a reset drops the local copy and goes on from the sequence it names", () =
   assert.equal(store.rooms.get("r1").more, true);
 });
 
-test("messages of others are unread, own ones and other events are not", () => {
+function unreadIn(store) {
+  const { unread, mentions } = store.rooms.get("r1");
+  return [unread, mentions];
+}
+
+test("messages of others are unread, and who writes has read", () => {
   const store = storeAt(4);
   store.apply(event(5));
-  store.apply(event(6, { actor: ME }));
-  store.apply(event(7, { type: "member.joined", data: { user: ADA } }));
-  store.apply(event(8));
-  assert.equal(store.unread("r1"), 2);
+  store.apply(event(6, { type: "member.joined", data: { user: ADA } }));
+  store.apply(event(7, { data: { body: "@Me", mentions: [ME.id] } }));
+  store.apply(event(8, { data: { body: "@all", mention_all: true } }));
+  assert.deepEqual(unreadIn(store), [3, 2]);
+  assert.equal(store.markRead("r1", 7), true);
+  assert.deepEqual(unreadIn(store), [1, 1]);
   assert.equal(store.markRead("r1", 8), true);
   assert.equal(store.markRead("r1", 8), false);
-  assert.equal(store.unread("r1"), 0);
+  assert.deepEqual(unreadIn(store), [0, 0]);
+  store.apply(event(9));
+  store.apply(event(10, { actor: ME }));
+  assert.deepEqual(unreadIn(store), [0, 0]);
 });
 
-test("a read mark makes the next connect fetch what came after it", () => {
-  assert.deepEqual(storeAt(20, 15).cursors(), { r1: 15 });
+test("the server's count is gone on from, and what it has counted is not counted again", () => {
+  const store = storeAt(20, { read: 12, unread: 5, mentions: 1 });
+  assert.deepEqual(store.cursors(), { r1: 20 });
+  store.apply(event(21));
+  assert.deepEqual(unreadIn(store), [6, 1]);
+  // A newer list has counted 21 and 22; 22 comes live after it.
+  store.takeList({ rooms: [info({ head: 22, read: 12, unread: 7, mentions: 1 })], more: false });
+  store.apply(event(22));
+  assert.deepEqual(unreadIn(store), [7, 1]);
+  // A list that was asked for before says nothing new.
+  store.takeList({ rooms: [info({ head: 21, read: 12, unread: 6, mentions: 1 })], more: false });
+  assert.deepEqual(unreadIn(store), [7, 1]);
 });
 
-test("a read mark far behind is counted and not caught up with", () => {
-  const head = MOST_CAUGHT_UP + 100;
-  const store = storeAt(head, 10);
-  assert.deepEqual(store.cursors(), { r1: head });
-  assert.equal(store.unread("r1"), head - 10);
+test("what was read here and not told yet is not undone by a list", () => {
+  const store = storeAt(20, { read: 12, unread: 5 });
+  store.markRead("r1", 20);
+  store.takeList({ rooms: [info({ head: 20, read: 12, unread: 5 })], more: false }, new Set(["r1"]));
+  assert.deepEqual(unreadIn(store), [0, 0]);
+  store.takeList({ rooms: [info({ head: 20, read: 20, unread: 0 })], more: false });
+  assert.equal(store.rooms.get("r1").read, 20);
+});
+
+test("reading on another device counts, forward alone unless it is set back", () => {
+  const store = storeAt(20, { read: 12, unread: 5 });
+  store.apply(event(21));
+  store.readElsewhere({ room: "r1", sequence: 20, unread: 1 });
+  assert.deepEqual(unreadIn(store), [1, 0]);
+  store.readElsewhere({ room: "r1", sequence: 15, unread: 4 });
+  assert.equal(store.rooms.get("r1").read, 20);
+  store.readElsewhere({ room: "r1", sequence: 15, unread: 4, back: true });
+  assert.deepEqual([store.rooms.get("r1").read, ...unreadIn(store)], [15, 4, 0]);
+});
+
+test("rooms are listed by activity, the closed ones last", () => {
+  const store = new Store(ME.id);
+  const rooms = [["r1", "2030-01-01T09:00:00Z"], ["r2", "2030-01-01T11:00:00Z"], ["r3", "2030-01-01T12:00:00Z"]];
+  store.takeList({ rooms: rooms.map(([id, active_at]) => info({ id, active_at, archived: id === "r3" })), more: false });
+  const order = () => store.joined().map(({ id }) => id);
+  assert.deepEqual(order(), ["r2", "r1", "r3"]);
+  store.apply({ ...event(1), at: "2030-01-01T11:30:00Z" });
+  assert.deepEqual(order(), ["r1", "r2", "r3"]);
+  assert.equal(store.rooms.get("r1").preview.text, "text 1");
+});
+
+test("a direct room is called as its other people are, and stays though no list has it yet", () => {
+  const store = new Store(ME.id);
+  store.meet(ADA);
+  const room = store.addJoined(info({ id: "d1", name: "", kind: "direct", users: [ME.id, ADA.id] }), 1);
+  assert.equal(store.titleOf(room), "Ada");
+  assert.equal(store.titleOf({ ...room, users: [ME.id] }), "Notes to yourself");
+  store.takeList({ rooms: [], more: false });
+  assert.equal(store.rooms.has("d1"), true);
+});
+
+test("who is muted knows it from the history, and when it ends", () => {
+  const store = storeAt(4);
+  store.reset("r1", null);
+  const muted = event(3, { type: "member.muted", data: { user: ME, until: "2030-01-01T11:00:00Z" } });
+  store.merge("r1", [muted, event(4)], false, { head: 4 });
+  assert.deepEqual(store.rooms.get("r1").muted, { until: "2030-01-01T11:00:00Z" });
+  store.apply(event(5, { type: "member.unmuted", data: { user: ME } }));
+  assert.equal(store.rooms.get("r1").muted, null);
 });
 
 test("a trimmed room keeps its newest events and can load the older again", () => {
@@ -215,4 +279,14 @@ test("events that were erased keep their place and nothing else", () => {
   assert.equal(kept.data.body, "text 6");
   const left = { ...event(8, { type: "member.left", actor: { id: "" }, data: {} }), erased: true };
   assert.equal(store.apply(left), "applied");
+});
+
+test("what the list shows of a message goes with its text", () => {
+  const store = storeAt(4);
+  const preview = () => store.rooms.get("r1").preview;
+  store.apply(event(5));
+  store.apply(event(6, { type: "message.edited", data: { message: 5, body: "better", version: 2 } }));
+  assert.equal(preview().text, "better");
+  store.apply(event(7, { type: "message.deleted", data: { message: 5 } }));
+  assert.equal(preview(), null);
 });

@@ -87,7 +87,7 @@ async def test_who_was_let_in_a_moment_before_a_kick_must_go_and_who_came_a_mome
     await auth.post(f"/admin/users/{before.user_id}/kick", {"reason": "too loud"}, await auth.admin_token())
     after = before if user == "guest" else await identify(bus, token)
     # As a question says it that was on its way for as long as the connection was old.
-    held = [HeldUser(user.user_id, user.issued_at, 0.0, user.session, kicks=user.kicks) for user in (before, after)]
+    held = [HeldUser(user.user_id, user.issued_at, 0.0, user.login, kicks=user.kicks) for user in (before, after)]
     if user == "guest":
         # Nobody is that guest anew; one who was recovered is as they were.
         assert await check(bus, *held) == [(0, "kicked"), (1, "kicked")]

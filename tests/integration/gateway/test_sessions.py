@@ -40,12 +40,12 @@ def _blank() -> Iterator[None]:
 
 
 async def end_session(server: RunningServer, user: str, session: str) -> None:
-    selection = Selection("", user_id=user, sessions=(session,))
+    selection = Selection("", user_id=user, logins=(session,))
     await server._bus.publish(subjects.GATEWAYS, Kick(selection, "", "revoked_token", "bye").encode())
 
 
 async def joined(socket: Hand, namespace: str, session: str, **auth: str) -> str:
-    return (await socket.joined(namespace, token=token_for(socket.user, session=session), **auth))["sid"]
+    return (await socket.joined(namespace, token=token_for(socket.user, login=session), **auth))["sid"]
 
 
 async def test_the_end_of_a_session_ends_its_connections_and_no_other_of_its_user(server: RunningServer):
@@ -63,7 +63,7 @@ async def test_the_end_of_a_session_refuses_who_is_being_let_in_with_it(server: 
     gate.clear()
     async with hand(server) as phone, hand(server, phone.user) as laptop:
         for socket, session in ((phone, PHONE), (laptop, LAPTOP)):
-            await socket.connect("/slow", token=token_for(socket.user, session=session))
+            await socket.connect("/slow", token=token_for(socket.user, login=session))
         await until(lambda: len(at_the_door) == 2)
         await end_session(server, phone.user, LAPTOP)
         assert refusal(await laptop.text(), "/slow") == "revoked_token"
@@ -76,7 +76,7 @@ async def test_lost_connections_of_a_session_that_ended_do_not_come_back(
     server: RunningServer, session: str, same: bool
 ):
     async with hand(server) as socket:
-        token = token_for(socket.user, session=session)
+        token = token_for(socket.user, login=session)
         first = await socket.joined("/b", token=token)
     await until(lambda: (socket.user, "/b", "transport close") in ended)
     await end_session(server, socket.user, LAPTOP)

@@ -26,7 +26,7 @@ def decoded(text: str) -> bytes:
 
 
 @dataclass
-class Authenticator:
+class SoftwareAuthenticator:
     """One passkey. What is set here is what it says, true or not."""
 
     origin: str = "http://localhost:8000"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import httpx
 from pyotp.totp import TOTP
 
-from tests.support.auth.authenticator import Authenticator
+from tests.support.auth.authenticator import SoftwareAuthenticator
 from tests.support.auth.service import PASSWORD, Auth, bearer
 
 
@@ -45,7 +45,7 @@ async def with_app(auth: Auth, username: str = "alice") -> AppUser:
     return AppUser(token, granted["user_id"], made["secret"], confirmed.json()["recovery_codes"])
 
 
-async def with_passkey(auth: Auth, token: str, key: Authenticator, **shown: Any) -> dict[str, Any]:
+async def with_passkey(auth: Auth, token: str, key: SoftwareAuthenticator, **shown: Any) -> dict[str, Any]:
     """Register a passkey; what was answered."""
     options = await auth.post("/auth/passkeys/options", {"proof": await proof(auth, token, **shown)}, token)
     assert options.status_code == 200, options.text

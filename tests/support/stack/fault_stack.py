@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncGenerator, Collection
@@ -16,10 +14,10 @@ from typing import Any
 
 from parley.cli.stack import embedded
 from tests.support.clients.conversation import AnyClient
-from tests.support.paths import ROOT
 from tests.support.postgres import run_sql, with_database
 from tests.support.proxy import Proxy
 from tests.support.services.presence_service import NAMESPACE
+from tests.support.stack.forked import ForkedProcess
 from tests.support.stack.stack import READY_SECONDS, Process, Stack
 from tests.support.waiting import until
 
@@ -42,9 +40,9 @@ class Presence(Process):
     def start(self) -> None:
         """Start it; `ready` waits for it."""
         self._file.write_text("")
-        with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "tests.support.services.presence_service", str(self._file)]
-            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log, cwd=ROOT)
+        self._process = ForkedProcess(
+            "tests.support.services.presence_service", str(self._file), environment=self._environment, log=self._log
+        )
 
     async def ready(self) -> None:
         """Wait until it serves."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tests.support.clients.plain_http import plain_http
 from tests.support.ports import free_port
 from tests.support.readiness import is_ready
+from tests.support.stack.forked import ForkedProcess
 from tests.support.waiting import until
 
 READY_SECONDS = 60.0
@@ -32,14 +33,18 @@ class Process:
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = environment | {"PARLEY_PORT": str(self.port), "PARLEY_INSTANCE": name}
         self._log = logs / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProcess | subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process; `ready` waits for it."""
+        module = f"parley.{self.service}"
+        if "LD_PRELOAD" not in self._environment:
+            self._process = ForkedProcess(module, environment=self._environment, log=self._log)
+            return
+        # A library is loaded before everything else only where a program is started from nothing.
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", f"parley.{self.service}"], env=self._environment, stdout=log, stderr=log
-            )
+            command = [sys.executable, "-m", module]
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
 
     async def ready(self) -> None:
         """Wait until it says that it can serve."""

@@ -21,6 +21,20 @@ export class Account {
     return (await request("GET", "/auth/providers")).passkeys_for;
   }
 
+  /** Where this user is signed in: `[{id, device, address, method, created_at, last_used_at, current}]`. */
+  async sessions() {
+    return (await this._ask("GET", "/auth/sessions")).sessions;
+  }
+
+  endSession(id) {
+    return this._ask("DELETE", `/auth/sessions/${encodeURIComponent(id)}`);
+  }
+
+  /** Ends all sessions but this one. */
+  endOtherSessions() {
+    return this._ask("DELETE", "/auth/sessions");
+  }
+
   giveEmail(email, password) {
     return this._ask("PUT", "/auth/me/email", { email, password });
   }

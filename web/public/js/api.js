@@ -61,14 +61,71 @@ export class Api {
     return this._get(`/api/rooms/${encodeURIComponent(room)}/members?limit=1000`);
   }
 
-  async _get(path) {
+  /** A page of this user's rooms with what is unread in them, the most active first: `{rooms, more, next}`. */
+  myRooms(after = "") {
+    return this._get(`/api/me/rooms?${new URLSearchParams({ limit: "100", after })}`);
+  }
+
+  /** Announces a file `{name, size, type, sha256}`: `{id, parts, part_size}`. */
+  announce(file) {
+    return this._post("/api/uploads", file);
+  }
+
+  /** Sends one part of a file; `progress` is called with the bytes that are on their way. */
+  async sendPart(id, part, bytes, { progress, signal }) {
+    return sendBytes(`/api/uploads/${encodeURIComponent(id)}/parts/${part}`, bytes, await this._session.token(), progress, signal);
+  }
+
+  /** Ends an upload: `{upload}`. */
+  completeUpload(id) {
+    return this._post(`/api/uploads/${encodeURIComponent(id)}/complete`, {});
+  }
+
+  /** Gives up a file that no message has. */
+  dropUpload(id) {
+    return this._send("DELETE", `/api/uploads/${encodeURIComponent(id)}`);
+  }
+
+  _get(path) {
+    return this._send("GET", path);
+  }
+
+  _post(path, body) {
+    return this._send("POST", path, body);
+  }
+
+  async _send(method, path, body) {
     const token = await this._session.token();
     try {
-      return await request("GET", path, { token });
+      return await request(method, path, { token, body });
     } catch (error) {
       if (error.status !== 401) throw error;
       // The server's clock or a revocation outran ours: one fresh token, one more try.
-      return request("GET", path, { token: await this._session.token({ refused: token }) });
+      return request(method, path, { token: await this._session.token({ refused: token }), body });
     }
+  }
+}
+
+/** `fetch` does not tell how much of a body is sent, so this one is done the old way. */
+function sendBytes(path, bytes, token, progress, signal) {
+  return new Promise((resolve, reject) => {
+    const sending = new XMLHttpRequest();
+    const failed = (error) => reject(new RequestError(error, sending.status));
+    sending.open("PUT", path);
+    sending.setRequestHeader("authorization", `Bearer ${token}`);
+    sending.upload.onprogress = ({ loaded }) => progress(loaded);
+    sending.onload = () => (sending.status < 300 ? resolve() : failed(errorIn(sending.responseText) ?? unnamed(sending.status)));
+    sending.onerror = () => failed({ code: "unreachable", message: "The server cannot be reached.", retryable: true });
+    sending.onabort = () => failed({ code: "aborted", message: "The upload was stopped." });
+    signal?.addEventListener("abort", () => sending.abort(), { once: true });
+    sending.send(bytes);
+  });
+}
+
+function errorIn(text) {
+  try {
+    return JSON.parse(text).error;
+  } catch {
+    return null;
   }
 }

@@ -24,3 +24,8 @@ export function avatar(user, size = "") {
   const classes = `avatar avatar-${colourOf(user.id)} ${size}`.trim();
   return h("span", { class: classes, "aria-hidden": "true" }, initialsOf(user.name || "?"));
 }
+
+/** The icon that says what kind of room it is. */
+export function glyphOf(room) {
+  return { private: "lock", direct: "chat" }[room.kind] ?? "hash";
+}

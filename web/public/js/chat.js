@@ -3,43 +3,68 @@
  * the REST queries and the store. It knows nothing of the page.
  *
  * Events: `changed` (render again), `message` (detail: a message of someone else that has just come), `notice` (detail
- * {text, bad}), `stopped` (detail {code, message, kicked}: connected no more, and not trying).
+ * {text, bad}), `draft` (written on another device), `stopped` (detail {code, message, kicked}: connected no more, and
+ * not trying).
  */
 
-import { Api, RequestError } from "./api.js";
+import { Api } from "./api.js";
+import { Arrivals } from "./arrivals.js";
 import { Connection } from "./connection.js";
+import { Drafts } from "./drafts.js";
 import { History } from "./history.js";
 import { newId } from "./identifiers.js";
+import { Notifications } from "./notifications.js";
 import { Outbox } from "./outbox.js";
+import { Presence } from "./presence.js";
 import { ReadMarks } from "./read_marks.js";
+import { RoomList } from "./room_list.js";
+import { Rooms } from "./rooms.js";
 import { Store } from "./store.js";
-import { Typing, TYPING_MS } from "./typing.js";
+import { Thread } from "./thread.js";
+import { Typing } from "./typing.js";
+import { FileAddresses } from "./uploads.js";
 
-const COMMAND_TRIES = 4;
-const LIST_PAGE = 500;
-const LIST_PAGES = 4;
-const CATCH_UP_MS = 1_500;
+const MOST_JUMPED = 8;
 
 export class Chat extends EventTarget {
   constructor(session) {
     super();
     this.me = session.user;
     this.store = new Store(this.me.id);
+    this.store.meet(this.me);
     this.current = null;
+    this.thread = null;
     this.ready = false;
-    this._api = new Api(session);
+    this.api = new Api(session);
+    const changed = () => this._changed();
+    const ask = (name, payload) => this.command(name, payload, { id: false });
+    this.presence = new Presence((name, payload) => this._connection.command(name, payload), changed);
+    this.notifications = new Notifications(ask, changed);
+    this.drafts = new Drafts((name, payload) => this._connection.command(name, payload), () => this.tell("draft", null));
+    this.files = new FileAddresses(ask);
     this._typing = new Typing();
-    this._marks = new ReadMarks(this.me.id, (marks) => this._readElsewhere(marks));
-    this._connection = new Connection(session, () => this.store.cursors());
-    this._outbox = new Outbox(this._connection, this.store, () => this._changed());
+    this._marks = new ReadMarks((room, sequence) => this._tellRead(room, sequence));
+    this._connection = new Connection(session, () => this._stateToTell());
+    this._outbox = new Outbox(this._connection, this.store, changed, (room, error) => this._sendRefused(room, error));
+    this._query = async (range) => {
+      const page = await ask("history", range);
+      this._log = page.log;
+      return page;
+    };
     this._history = new History(this.store, {
-      query: (range) => this._command("history", range, { id: false }),
-      apply: (event) => this._event(event),
-      changed: () => this._changed(),
+      query: this._query,
+      apply: (event) => this._arrivals.event(event),
+      changed,
       failed: (error) => this._historyFailed(error),
     });
-    this._refreshTimer = 0;
-    this._moves = 0;
+    this._list = new RoomList(this.api, this.store, {
+      pending: () => this._marks.pending(),
+      online: () => this.status === "online",
+      taken: () => this._listTaken(),
+      behind: (room) => this._history.repair(room),
+    });
+    this.rooms = new Rooms(this, this._list);
+    this._arrivals = new Arrivals(this, { list: this._list, history: this._history, typing: this._typing });
     this._stopped = false;
     this._listen();
   }
@@ -58,7 +83,7 @@ export class Chat extends EventTarget {
   async start() {
     for (let wait = 500; !this._stopped; wait = Math.min(wait * 2, 8_000)) {
       try {
-        await this._refresh();
+        await this._list.refresh();
         break;
       } catch {
         await new Promise((resolve) => setTimeout(resolve, wait));
@@ -72,10 +97,10 @@ export class Chat extends EventTarget {
 
   /** Ends this user's stay: for signing out. */
   stop() {
+    this.drafts.close();
     this._stopped = true;
-    clearTimeout(this._refreshTimer);
+    for (const part of [this._list, this._marks, this.presence]) part.close();
     this._outbox.stop();
-    this._marks.close();
     this._connection.close();
   }
 
@@ -85,11 +110,26 @@ export class Chat extends EventTarget {
     else this._connection.hurry();
   }
 
+  /** A command with an id of its own, repeated under it while the error says that this may help. Raises `RequestError`. */
+  command(name, payload, { id = true } = {}) {
+    return this._connection.insist(name, id ? { id: newId(), ...payload } : payload);
+  }
+
   /** Opens a room of ours, or none with null. */
   open(roomId) {
-    this.current = this.store.rooms.get(roomId)?.joined ? roomId : null;
+    const room = this.store.rooms.get(roomId);
+    this.current = room?.joined ? roomId : null;
+    if (this.thread && this.thread.roomId !== this.current) this.thread = null;
     this._changed();
     if (this.current) this._loadOpened();
+    this._lookAround();
+  }
+
+  /** Opens a thread of the open room by its first message, or none with null. */
+  openThread(root) {
+    this.thread = root && new Thread(this.current, root, this.me.id, { query: this._query, changed: () => this._changed() });
+    this.thread?.load();
+    this._changed();
   }
 
   /** Loads the page before the oldest event. */
@@ -102,21 +142,26 @@ export class Chat extends EventTarget {
     return this._history.isLoading(roomId);
   }
 
-  send(body) {
-    this._outbox.send(this.current, body);
+  /** Loads back to a message of the open room, if it is not too far. Returns whether it is there to be shown. */
+  async reach(sequence) {
+    const roomId = this.current;
+    for (let page = 0; page < MOST_JUMPED && this.current === roomId; page += 1) {
+      const { events, more } = this.room;
+      if (events.length > 0 && events[0].sequence <= sequence) return events.some((event) => event.sequence === sequence);
+      if (!more && events.length > 0) return false;
+      await this._history.loadOlder(roomId);
+    }
+    return false;
   }
 
-  /** Tells the others in the open room that this user is writing. */
-  typing() {
-    if (this.status !== "online" || !this._typing.tells(this.current, Date.now())) return;
-    // Nobody misses it: it is said again while the user goes on.
-    this._connection.command("typing", { room: this.current }).catch(() => {});
+  /** A page of messages around one, for what is too far back to be loaded to. Raises `RequestError`. */
+  around(room, sequence) {
+    return this._query({ room, around: sequence, limit: 30 });
   }
 
-  /** The names of the others who are writing in the open room. */
-  whoTypes() {
-    const members = this.room?.members;
-    return this._typing.users(this.current, Date.now()).map((user) => members?.get(user)?.name ?? "Someone");
+  /** Sends a message to the open room; `more` are fields of `message.send` besides. */
+  send(body, more = {}, shown = {}) {
+    this._outbox.send(this.current, body, more, shown);
   }
 
   retry(messageId) {
@@ -127,6 +172,36 @@ export class Chat extends EventTarget {
     this._outbox.discard(this.current, messageId);
   }
 
+  /** Runs work whose failure is told in a notice; returns whether there was none. */
+  async attempt(work) {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      this.tell("notice", { text: error.message, bad: true });
+      return false;
+    }
+  }
+
+  /** Tells the page; see above for the types. */
+  tell(type, detail = null) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  /** Tells the others in the open room that this user is writing, there or in its open thread. */
+  typing(thread = null) {
+    const place = thread ? `${this.current} ${thread}` : this.current;
+    if (this.status !== "online" || !this._typing.tells(place, Date.now())) return;
+    // Nobody misses it: it is said again while the user goes on.
+    this._connection.command("typing", { room: this.current, ...(thread && { thread }) }).catch(() => {});
+  }
+
+  /** The names of the others who are writing in the open room, or in a thread of it. */
+  whoTypes(thread = null) {
+    const place = thread ? `${this.current} ${thread}` : this.current;
+    return this._typing.users(place, Date.now()).map((user) => this.store.nameOf(user));
+  }
+
   /** Notes that the open room was read to its end. */
   markRead() {
     const { room } = this;
@@ -135,179 +210,91 @@ export class Chat extends EventTarget {
     this._changed();
   }
 
-  /** Makes a room and opens it. Raises `RequestError`. */
-  async createRoom(name, kind) {
-    const { room } = await this._command("room.create", { name, kind });
-    this._moves += 1;
-    this.store.addJoined({ name, kind, ...room });
-    this.open(room.id);
-  }
-
-  /** Joins a room as listed, or accepts the invitation to it, and opens it. Raises `RequestError`. */
-  async joinRoom(info) {
-    const { room } = await this._command("room.join", { room: info.id });
-    this._moves += 1;
-    this.store.addJoined({ ...info, ...room });
-    this.open(info.id);
-  }
-
-  /** Leaves a room. Raises `RequestError`. */
-  async leaveRoom(roomId) {
-    await this._command("room.leave", { room: roomId });
-    this._moves += 1;
-    this.store.remove(roomId);
-    if (this.current === roomId) this.current = null;
+  /** Has a message and those after it unread again. Raises `RequestError`. */
+  async markUnread(sequence) {
+    const roomId = this.current;
+    this._marks.drop(roomId);
+    const ack = await this.command("unread.mark", { room: roomId, sequence }, { id: false });
+    this.open(null);
+    this.store.readElsewhere({ ...ack, room: roomId, back: true });
     this._changed();
   }
 
-  /** Invites a user `{id, name}`. Raises `RequestError`. */
-  async invite(roomId, user) {
-    await this._command("room.invite", { room: roomId, user });
+  /** Notes that the open thread was read to its end; of one that is not followed there is nothing to note. */
+  markThreadRead() {
+    const { thread } = this;
+    if (!thread || thread.loading || thread.last <= (thread.readTo ?? 0)) return;
+    thread.readTo = thread.last;
+    this._connection.command("thread.read", { room: thread.roomId, thread: thread.root, sequence: thread.last }).catch(() => {});
   }
 
-  /** Public rooms by name, and our own: `{rooms, more}`. Raises `RequestError`. */
-  browse(search) {
-    return this._api.rooms({ search, limit: 50 });
-  }
-
-  /** Loads the member list of the open room. */
-  async loadMembers() {
-    const roomId = this.current;
-    try {
-      const { members, more } = await this._api.members(roomId);
-      this.store.setMembers(roomId, members, more);
-      this._changed();
-    } catch {
-      // The count from the room list stands; the next opening or connect asks again.
-    }
+  _stateToTell() {
+    const { choice } = this.presence;
+    return { cursors: this.store.cursors(), ...(this._log && { log: this._log }), ...(choice !== "automatic" && { presence: choice }) };
   }
 
   _listen() {
     const connection = this._connection;
     connection.addEventListener("status", ({ detail }) => this._status(detail));
-    connection.addEventListener("event", ({ detail }) => this._event(detail));
-    connection.addEventListener("typing", ({ detail }) => this._heardTyping(detail));
-    connection.addEventListener("reset", ({ detail }) => this._reset(detail));
+    connection.addEventListener("event", ({ detail }) => this._arrivals.event(detail));
+    connection.addEventListener("signal", ({ detail }) => this._arrivals.signal(detail));
+    connection.addEventListener("reset", ({ detail }) => this._arrivals.reset(detail));
     connection.addEventListener("kicked", ({ detail }) => {
-      this._tell("stopped", { code: detail.code, message: detail.reason ?? "", kicked: true });
+      this.tell("stopped", { code: detail.code, message: detail.reason ?? "", kicked: true });
     });
-    connection.addEventListener("refused", ({ detail }) => this._tell("stopped", { ...detail, kicked: false }));
+    connection.addEventListener("refused", ({ detail }) => this.tell("stopped", { ...detail, kicked: false }));
   }
 
   _status(status) {
     this._changed();
     if (status !== "online") return;
     this._outbox.resume();
+    this._marks.resume();
+    this.presence.connected();
     if (this.current) this._loadOpened();
-    this._refreshSoon(); // rooms joined or left from elsewhere while this page was away
+    this.thread?.load();
+    this._list.refreshSoon(); // rooms joined or left from elsewhere while this page was away
+    for (const part of [this.notifications, this.drafts]) part.load().catch(() => {}); // asked again at the next connect
   }
 
-  _event(event) {
-    const outcome = this.store.apply(event);
-    if (outcome === "gap") this._history.repair(event.room);
-    if (outcome === "unknown") this._heardOfUnknown(event);
-    if (outcome !== "applied") return;
-    if (event.type === "message.sent" || event.type === "member.left") this._typing.stopped(event.room, event.actor.id);
-    if (event.type === "message.sent" && event.actor.id !== this.me.id) this._tell("message", event);
-    if (event.room !== this.current) this.store.trim(event.room);
-    else if (!this.store.rooms.has(this.current)) this.current = null;
-    this._changed();
-  }
-
-  _heardTyping({ room, user, thread }) {
-    if (user === this.me.id || thread || !this.store.rooms.get(room)?.joined) return;
-    this._typing.heard(room, user, Date.now());
-    if (room !== this.current) return;
-    this._changed();
-    setTimeout(() => this._changed(), TYPING_MS + 50);
-  }
-
-  _heardOfUnknown(event) {
-    this._refreshSoon();
-    if (event.type !== "member.invited" || event.data?.user?.id !== this.me.id) return;
-    this._tell("notice", { text: `${event.actor.name} invited you to a room.`, bad: false });
-  }
-
-  _reset({ room, sequence }) {
-    if (room === this.current) this._history.reset(room, sequence);
-    else this.store.reset(room, sequence);
+  async _tellRead(room, sequence) {
+    const told = await this._connection.command("read", { room, sequence });
+    if (this.store.rooms.get(room)?.read === told.sequence) this.store.readElsewhere({ ...told, room });
     this._changed();
   }
 
   _loadOpened() {
     this._history.fill(this.room);
-    this.loadMembers();
+    this.rooms.loadMembers();
+    this.rooms.askReceipts();
+  }
+
+  _lookAround() {
+    if (this.status !== "online") return;
+    const direct = this.store.joined().filter(({ kind, users }) => kind === "direct" && users.length > 1);
+    this.presence.look(this.current, direct.map(({ id }) => id));
+  }
+
+  _listTaken() {
+    if (this.current && !this.store.rooms.has(this.current)) this.open(null);
+    this._outbox.resume();
+    this._lookAround();
+    this._changed();
+  }
+
+  _sendRefused(roomId, { code, data }) {
+    const room = this.store.rooms.get(roomId);
+    if (code === "muted") room.muted = { until: data?.muted_until ?? null };
+    if (data?.next_post_at) room.nextPostAt = Date.parse(data.next_post_at);
   }
 
   _historyFailed(error) {
     // Without a connection the bar at the top says it all, and the next connect loads again.
     if (error.code === "disconnected") return;
-    this._tell("notice", { text: `Messages could not be loaded: ${error.message}`, bad: true });
-  }
-
-  /** A command with an id of its own, repeated under it while the error says that this may help. */
-  async _command(name, payload, { id = true } = {}) {
-    const named = id ? { id: newId(), ...payload } : payload;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await this._connection.command(name, named);
-      } catch (error) {
-        const hopeless = !(error instanceof RequestError) || !error.retryable || attempt >= COMMAND_TRIES;
-        if (hopeless || this._stopped || this.status === "stopped") throw error;
-        await new Promise((resolve) => setTimeout(resolve, 300 * 2 ** attempt));
-      }
-    }
-  }
-
-  async _refresh() {
-    let list;
-    let asked;
-    do {
-      // A list asked for before a join or leave of ours would undo it.
-      asked = this._moves;
-      list = await this._list();
-    } while (asked !== this._moves);
-    this.store.takeList(list, this._marks.all());
-    setTimeout(() => this._catchUp(list.rooms), CATCH_UP_MS);
-    for (const room of this.store.joined()) if (room.last !== null) this._marks.begin(room.id, room.read);
-    if (this.current && !this.store.rooms.has(this.current)) this.current = null;
-    this._outbox.resume();
-    this._changed();
-  }
-
-  async _list() {
-    const rooms = [];
-    for (let page = 1; ; page += 1) {
-      const part = await this._api.rooms({ before: rooms.at(-1)?.id, limit: LIST_PAGE });
-      rooms.push(...part.rooms);
-      if (!part.more || page === LIST_PAGES) return { rooms, more: part.more };
-    }
-  }
-
-  /** What the server counts further than we do, after the events on their way had time to come, is fetched. */
-  _catchUp(listed) {
-    if (this.status !== "online") return;
-    for (const { id, head } of listed) {
-      const last = this.store.rooms.get(id)?.last ?? null;
-      if (last !== null && last < head) this._history.repair(id);
-    }
-  }
-
-  _refreshSoon() {
-    clearTimeout(this._refreshTimer);
-    this._refreshTimer = setTimeout(() => this._refresh().catch(() => {}), 150);
-  }
-
-  _readElsewhere(marks) {
-    for (const [room, sequence] of Object.entries(marks)) this.store.markRead(room, sequence);
-    this._changed();
+    this.tell("notice", { text: `Messages could not be loaded: ${error.message}`, bad: true });
   }
 
   _changed() {
-    this._tell("changed", null);
-  }
-
-  _tell(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    this.tell("changed");
   }
 }

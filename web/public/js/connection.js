@@ -3,7 +3,8 @@
  * into acked commands. It knows nothing of rooms.
  *
  * Events: `status` (detail "connecting" | "online" | "reconnecting" | "stopped"), `event` (a room's event), `reset`
- * ({room, sequence}), `typing` ({room, user}), `kicked` ({code, reason}), `refused` ({code, message}: not welcome, nothing more is tried).
+ * ({room, sequence}), `signal` ({name, detail}: what is in no log, such as who types), `kicked` ({code, reason}), `refused`
+ * ({code, message}: not welcome, nothing more is tried).
  */
 
 import { RequestError } from "./api.js";
@@ -12,13 +13,14 @@ const ACK_TIMEOUT_MS = 8_000;
 const TOKEN_CODES = new Set(["missing_token", "invalid_token", "expired_token"]);
 const FINAL_CODES = new Set(["revoked_token", "banned"]);
 const LONGEST_WAIT_MS = 10_000;
+const TRIES = 4;
 
 export class Connection extends EventTarget {
-  /** `cursors` is asked at each connect what was seen last. */
-  constructor(session, cursors) {
+  /** `state` is asked at each connect what the server is told with it: `{cursors, presence}`. */
+  constructor(session, state) {
     super();
     this._session = session;
-    this._cursors = cursors;
+    this._state = state;
     this._token = null;
     this._failures = 0;
     this._tokenFailures = 0;
@@ -69,11 +71,23 @@ export class Connection extends EventTarget {
     throw new RequestError(ack?.error ?? { code: "internal", message: "The server's answer makes no sense." });
   }
 
+  /** The same, repeated while the error says that this may help. */
+  async insist(name, payload) {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.command(name, payload);
+      } catch (error) {
+        if (!error.retryable || attempt >= TRIES || this.status === "stopped") throw error;
+        await new Promise((resolve) => setTimeout(resolve, 300 * 2 ** attempt));
+      }
+    }
+  }
+
   async _authenticate(send) {
     const refused = this._tokenFailures > 0 ? this._token : null;
     // Without a token (server down) the connect is sent all the same: its error sets off the next try.
     this._token = await this._session.token({ refused }).catch(() => this._token);
-    send({ token: this._token ?? "", cursors: this._cursors() });
+    send({ token: this._token ?? "", ...this._state() });
   }
 
   _listen() {
@@ -87,8 +101,9 @@ export class Connection extends EventTarget {
     socket.onAny((name, detail) => {
       if (name === "kicked") this._kicked(detail ?? {});
       else if (name === "reset") this._tell("reset", detail);
-      else if (name === "typing") this._tell("typing", detail);
-      else if (detail?.room && detail.sequence > 0) this._tell("event", detail);
+      // Only events of a log have an id; a read cursor, too, has a room and a sequence.
+      else if (detail?.room && detail.sequence > 0 && detail.event_id) this._tell("event", detail);
+      else if (detail) this._tell("signal", { name, detail });
     });
     socket.io.on("reconnect_attempt", () => this._setStatus("reconnecting"));
   }

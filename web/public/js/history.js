@@ -31,8 +31,14 @@ export class History {
 
   /** Loads the page before the oldest event; at most one load a room at a time. */
   older(roomId) {
+    this.loadOlder(roomId);
+  }
+
+  /** The same, for who waits until it is there. */
+  async loadOlder(roomId) {
     const room = this._store.rooms.get(roomId);
-    if (!room || this._loading.has(roomId) || (!room.more && room.last !== null)) return;
+    if (this._loading.has(roomId)) return this._loading.get(roomId);
+    if (!room || (!room.more && room.last !== null)) return undefined;
     const before = this._store.olderThan(roomId);
     const load = this._query({ room: roomId, limit: PAGE, ...(before && { before }) })
       .then(({ events, more, ...page }) => this._store.merge(roomId, events, more, { ...page, asked: before }), this._failed)
@@ -42,6 +48,7 @@ export class History {
       });
     this._loading.set(roomId, load);
     this._changed();
+    return load;
   }
 
   /** Events are missing before one that is known to exist: fetch them. Too many, and starting afresh is quicker. */

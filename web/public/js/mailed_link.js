@@ -1,8 +1,8 @@
-/** Links that mails have: behind `#`, so that what is secret in them is sent to no server by itself. */
+/** Links that mails have, and invitations: behind `#`, so that what is secret in them is sent to no server by itself. */
 
-const LINK = /^#(verify|reset)=([A-Za-z0-9_-]{1,64})$/u;
+const LINK = /^#(verify|reset|invite)=([A-Za-z0-9_-]{1,64})$/u;
 
-/** What a mailed link is for, `{purpose, token}`, or null on an ordinary visit. It is taken out of the address. */
+/** What such a link is for, `{purpose, token}`, or null on an ordinary visit. It is taken out of the address. */
 export function takeMailed(page = location, visits = history) {
   const found = LINK.exec(page.hash);
   if (!found) return null;

@@ -14,6 +14,7 @@ const session = new Session();
 let chat = null;
 let shell = null;
 let toVerify = null;
+let toJoin = null;
 
 function showSignIn(reason = null, resetToken = null) {
   document.title = "Parley";
@@ -27,8 +28,16 @@ function showChat() {
   shell = new Shell(chat, new Account(session), () => session.end());
   chat.addEventListener("stopped", ({ detail }) => stopped(detail));
   root.replaceChildren(shell.element);
-  chat.start();
+  const started = chat.start();
   if (toVerify) verifyAddress();
+  if (toJoin) started.then(joinByLink);
+}
+
+/** Whoever came by a link into a room joins it, once they are signed in. */
+async function joinByLink() {
+  const code = toJoin;
+  toJoin = null;
+  if (code) await chat?.attempt(() => chat.rooms.joinByLink(code));
 }
 
 /** Whoever came by the link of a mail has confirmed their address, once they are signed in as who had it sent. */
@@ -56,9 +65,21 @@ session.addEventListener("ended", ({ detail }) => {
   showSignIn(detail);
 });
 
+/** A link into a room may also be followed while the page is open. */
+addEventListener("hashchange", () => {
+  const link = takeMailed();
+  if (link?.purpose !== "invite") return;
+  toJoin = link.token;
+  if (chat) joinByLink();
+});
+
 /** With what a login elsewhere ended with, or as on any visit. */
 async function enter(answer, mailed) {
   if (mailed?.purpose === "reset") return showSignIn(null, mailed.token);
+  if (mailed?.purpose === "invite") {
+    toJoin = mailed.token;
+    if (!session.user && !answer) return showSignIn({ message: "Sign in or make an account to join the room." });
+  }
   if (mailed?.purpose === "verify") {
     toVerify = mailed.token;
     if (!session.user) return showSignIn({ message: "Sign in to confirm your e-mail address." });

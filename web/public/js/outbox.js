@@ -9,22 +9,24 @@ import { newId } from "./identifiers.js";
 const TRIES = 8;
 const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 8_000;
+const LONGEST_ASKED_MS = 60_000;
 
 export class Outbox {
-  /** `changed` is called with a room's id whenever one of its pending messages has changed. */
-  constructor(connection, store, changed) {
+  /** `changed` is called with a room's id whenever one of its pending messages has changed, `refused` also with the error. */
+  constructor(connection, store, changed, refused) {
     this._connection = connection;
     this._store = store;
     this._changed = changed;
+    this._refused = refused;
     this._sending = new Set();
     this._stopped = false;
     this._key = `parley.outbox.${store.me}`;
     this._orphans = this._load();
   }
 
-  /** Puts a message in line. */
-  send(roomId, body) {
-    this._store.addPending(roomId, { id: newId(), body, at: new Date().toISOString() });
+  /** Puts a message in line. `more` are fields of `message.send` besides, and `shown` what its row is shown with meanwhile. */
+  send(roomId, body, more = {}, shown = {}) {
+    this._store.addPending(roomId, { id: newId(), body, more, shown, at: new Date().toISOString() });
     this._note(roomId);
     this._work(roomId);
   }
@@ -77,20 +79,23 @@ export class Outbox {
   }
 
   /** Returns whether the message is dealt with; false leaves it for the next connect. */
-  async _deliver(roomId, { id, body }) {
+  async _deliver(roomId, { id, body, more = {} }) {
     for (let attempt = 1; !this._stopped; attempt += 1) {
       try {
-        const ack = await this._connection.command("message.send", { id, room: roomId, body });
+        const ack = await this._connection.command("message.send", { id, room: roomId, body, ...more });
         this._store.settle(roomId, id, ack);
         return true;
       } catch (error) {
         if (error.code === "disconnected") return false;
         if (!error.retryable || attempt >= TRIES) {
           this._store.changePending(roomId, id, { state: "failed", error: error.message });
+          this._refused(roomId, error);
           return true;
         }
-        const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (attempt - 1));
-        await new Promise((resolve) => setTimeout(resolve, wait * (0.75 + Math.random() / 2)));
+        const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (attempt - 1)) * (0.75 + Math.random() / 2);
+        // Where the server says how long, as in slow mode, it is asked no sooner.
+        const asked = Math.min((error.data?.retry_after ?? 0) * 1000, LONGEST_ASKED_MS);
+        await new Promise((resolve) => setTimeout(resolve, Math.max(wait, asked)));
       }
     }
     return false;
@@ -105,7 +110,7 @@ export class Outbox {
     const waiting = { ...this._orphans };
     for (const room of this._store.rooms.values()) {
       const messages = room.pending.filter((message) => message.state === "pending" || message.state === "failed");
-      if (messages.length) waiting[room.id] = messages.map(({ id, body, at, state, error }) => ({ id, body, at, state, error }));
+      if (messages.length) waiting[room.id] = messages.map(({ id, body, more, at, state, error }) => ({ id, body, more, at, state, error }));
     }
     try {
       sessionStorage.setItem(this._key, JSON.stringify(waiting));

@@ -1,37 +1,56 @@
-/** Up to where this user has read each room, kept on this device and shared by its tabs. */
+/**
+ * Tells the server how far this user has read, so that it is the same on all devices. What could not be told yet is kept
+ * until it can: the connection may be away when a room is read.
+ */
+
+const WAIT_MS = 300;
 
 export class ReadMarks {
-  /** `heard` is called with `{room: sequence}` when another tab has read on. */
-  constructor(userId, heard) {
-    this._key = `parley.read.${userId}`;
-    this._listener = (change) => {
-      if (change.key === this._key) heard(this.all());
-    };
-    addEventListener("storage", this._listener);
+  /** `tell(room, sequence)` sends a mark; what it answers, or throws, is its own affair but for whether it throws. */
+  constructor(tell) {
+    this._tell = tell;
+    this._waiting = new Map();
+    this._timer = 0;
   }
 
-  /** `{room: sequence}`. */
-  all() {
-    try {
-      return JSON.parse(localStorage.getItem(this._key)) ?? {};
-    } catch {
-      return {};
-    }
+  /** The ids of rooms in which was read what the server does not know yet. */
+  pending() {
+    return new Set(this._waiting.keys());
   }
 
-  /** Moves a room's mark forward. */
+  /** Notes that a room was read up to an event. */
   set(room, sequence) {
-    const marks = this.all();
-    if ((marks[room] ?? 0) >= sequence) return;
-    localStorage.setItem(this._key, JSON.stringify({ ...marks, [room]: sequence }));
+    if ((this._waiting.get(room) ?? 0) >= sequence) return;
+    this._waiting.set(room, sequence);
+    this._soon();
   }
 
-  /** Marks a room that was never marked, so that what comes while this page is closed counts as unread. */
-  begin(room, sequence) {
-    if (!(room in this.all())) this.set(room, sequence);
+  /** Forgets what was to be told of a room: it was set back by hand. */
+  drop(room) {
+    this._waiting.delete(room);
+  }
+
+  /** Tells what waits: after a connect. */
+  resume() {
+    if (this._waiting.size > 0) this._soon();
   }
 
   close() {
-    removeEventListener("storage", this._listener);
+    clearTimeout(this._timer);
+    this._waiting.clear();
+  }
+
+  _soon() {
+    clearTimeout(this._timer);
+    this._timer = setTimeout(() => [...this._waiting].forEach(([room, sequence]) => this._say(room, sequence)), WAIT_MS);
+  }
+
+  async _say(room, sequence) {
+    try {
+      await this._tell(room, sequence);
+    } catch (error) {
+      if (error.retryable) return; // said again after the next connect, or with the next reading
+    }
+    if (this._waiting.get(room) === sequence) this._waiting.delete(room);
   }
 }

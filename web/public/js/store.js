@@ -4,54 +4,76 @@
  * A room's `events` are consecutive, but for what a page of history leaves out because it only says what became of
  * messages, which are as they are now; they end at `last`, the sequence of the newest event known (`null`: none known, so
  * whatever comes next is taken as it comes). `events` may be empty with `last` known: the history is just not loaded.
- * `head` is the room's end as the server last listed it, `read` the last sequence this user has seen. `pending` are own
- * messages that the server has not confirmed.
+ * `head` is the room's end as the server last listed it; see `unread.js` for what counts as read. `pending` are own
+ * messages that the server has not confirmed, `asides` answers of bots that are for this user alone.
  */
 
-import { amend } from "./amendments.js";
+import { amend, prepared } from "./amendments.js";
+import { countMembers, evolve, noteMute } from "./room_events.js";
+import { readTo, startCount, takeCount } from "./unread.js";
 
 /** Events kept of a room that is being read at its end; older ones can be loaded again. */
 export const KEEP = 400;
-/** A read mark further back than this is counted, not caught up with. */
-export const MOST_CAUGHT_UP = 500;
 
 export class Store {
   /** `me` is the signed-in user's id. */
   constructor(me) {
     this.me = me;
     this.rooms = new Map();
+    this.people = new Map();
   }
 
-  /** The joined rooms by name, for the sidebar. */
+  /** The joined rooms, the most active first. */
   joined() {
-    return this._sorted((room) => room.joined);
+    return [...this.rooms.values()].filter((room) => room.joined).sort(byActivity);
   }
 
   /** The rooms this user is invited to and has not joined. */
   invitations() {
-    return this._sorted((room) => room.invited && !room.joined);
+    return [...this.rooms.values()].filter((room) => room.invited && !room.joined).sort(byActivity);
+  }
+
+  /** What a user is called, as far as this page has heard. */
+  nameOf(id) {
+    return this.people.get(id) ?? "Someone";
+  }
+
+  /** What a room is called for this user: a direct one after its other people. */
+  titleOf(room) {
+    if (room.kind !== "direct") return room.name;
+    const others = room.users.filter((id) => id !== this.me);
+    return others.length ? others.map((id) => this.nameOf(id)).join(", ") : "Notes to yourself";
+  }
+
+  /** Notes what users `{id, name}` are called. */
+  meet(...users) {
+    for (const { id, name } of users) if (id && name && name !== id) this.people.set(id, name);
   }
 
   /**
-   * Takes in the server's list of rooms, with the read marks `{room: sequence}` kept on this device. Rooms of ours that
-   * a complete list no longer names are gone. What was already known of a room stays.
+   * Takes in the server's list of this user's rooms. Rooms that a complete list no longer names are gone, but for a direct
+   * one in which nothing was said yet, which no list has. What was already known of a room stays. `pending` are the ids of
+   * rooms in which was read what the server has not been told yet.
    */
-  takeList({ rooms, more }, marks = {}) {
+  takeList({ rooms, more }, pending = new Set()) {
     const named = new Set(rooms.map((room) => room.id));
-    if (!more) for (const id of this.rooms.keys()) if (!named.has(id)) this.rooms.delete(id);
+    if (!more) for (const [id, room] of this.rooms) if (!named.has(id) && !room.fresh) this.rooms.delete(id);
     for (const info of rooms) {
       const room = this.rooms.get(info.id);
+      if (info.last) this.meet(info.last.actor);
       if (!info.joined && !info.invited) this.rooms.delete(info.id);
-      else if (room && room.joined === info.joined) describe(room, info);
-      else this.rooms.set(info.id, newRoom(info, marks[info.id]));
+      else if (room && room.joined === info.joined) takeCount(describe(room, info), info, pending.has(info.id));
+      else this.rooms.set(info.id, newRoom(info));
     }
   }
 
-  /** Adds a room that this user has just made or joined; its history is not known yet. */
-  addJoined(info) {
+  /** Adds a room that this user has just made or joined; its history is not known yet. `sequence` is that of the join. */
+  addJoined(info, sequence = 0) {
     const known = this.rooms.get(info.id);
     if (known?.joined) return known;
-    const room = { ...newRoom({ head: 0, ...info, joined: true, invited: false }), last: null, read: 0 };
+    const room = Object.assign(newRoom({ head: 0, ...info, joined: true, invited: false }), { last: null, activeAt: new Date().toISOString() });
+    startCount(room, { read: sequence, head: sequence });
+    room.fresh = info.kind === "direct";
     this.rooms.set(info.id, room);
     return room;
   }
@@ -70,7 +92,8 @@ export class Store {
     if (!room?.joined) return "unknown";
     if (room.last !== null && event.sequence <= room.last) return "duplicate";
     if (room.last !== null && event.sequence !== room.last + 1) return "gap";
-    room.events.push(event);
+    this.meet(event.actor, event.data?.user ?? {});
+    room.events.push(prepared(event, room.events));
     room.last = event.sequence;
     evolve(room, event, this.me);
     if (!room.joined) this.rooms.delete(room.id);
@@ -86,13 +109,17 @@ export class Store {
     const room = this.rooms.get(id);
     if (!room) return;
     const page = head ? events.map((event) => ({ ...event, as_of: head })) : events;
+    for (const event of page) this.meet(event.actor, event.data?.user ?? {});
     if (room.events.length === 0) {
       const known = room.last ?? 0;
       room.events = [...page];
       room.more = more && page.length > 0;
       room.before = before;
       room.last = Math.max(head, page.at(-1)?.sequence ?? known);
-      for (const event of page) if (event.sequence > known) evolve(room, event, this.me);
+      for (const event of page) {
+        if (event.sequence > known) evolve(room, event, this.me);
+        else noteMute(room, event, this.me);
+      }
       return;
     }
     const first = room.events[0].sequence;
@@ -136,30 +163,33 @@ export class Store {
     return Object.fromEntries(known.map((room) => [room.id, room.last]));
   }
 
-  /** How many messages of others wait in a room; events that were never loaded count one each. */
+  /** How many messages wait in a room. */
   unread(id) {
-    const room = this.rooms.get(id);
-    if (!room?.joined || room.last === null) return 0;
-    const first = room.events[0]?.sequence ?? room.last + 1;
-    const loaded = room.events.filter((event) => event.sequence > room.read && isMessageOfOther(event, this.me));
-    return loaded.length + Math.max(0, first - 1 - room.read);
+    return this.rooms.get(id)?.unread ?? 0;
   }
 
-  /** Notes that everything up to `sequence` was seen (also by another tab). Returns whether that is news. */
+  /** Notes that everything up to `sequence` was seen. Returns whether that is news. */
   markRead(id, sequence) {
     const room = this.rooms.get(id);
     if (!room || !(sequence > room.read)) return false;
-    room.read = sequence;
+    readTo(room, sequence, this.me);
     return true;
+  }
+
+  /** Takes in where the server says that this user has read to, on whatever device; `back` sets it back. */
+  readElsewhere({ room: id, sequence, unread, mentions, back = false }) {
+    const room = this.rooms.get(id);
+    if (room && (back || sequence >= room.read)) readTo(room, sequence, this.me, { unread, mentions });
   }
 
   /** Replaces a room's member list; `more` tells that it is cut short. */
   setMembers(id, members, more = false) {
     const room = this.rooms.get(id);
     if (!room) return;
+    this.meet(...members);
     room.members = new Map(members.map((member) => [member.id, member]));
     room.membersCut = more;
-    count(room);
+    countMembers(room);
   }
 
   /** Shows an own message before the server has it. */
@@ -187,81 +217,28 @@ export class Store {
     const room = this.rooms.get(id);
     if (room) room.pending = room.pending.filter((message) => message.id !== messageId);
   }
-
-  _sorted(wanted) {
-    return [...this.rooms.values()].filter(wanted).sort((a, b) => a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1));
-  }
 }
 
-function newRoom(info, mark) {
+function byActivity(a, b) {
+  if (a.archived !== b.archived) return a.archived ? 1 : -1;
+  return a.activeAt === b.activeAt ? (a.id < b.id ? -1 : 1) : a.activeAt > b.activeAt ? -1 : 1;
+}
+
+function newRoom(info) {
   const head = info.head ?? 0;
-  const read = Math.min(mark ?? head, head);
-  // Starting at the mark has the server send what was missed, so that the messages among it can be counted.
-  const last = head - read > MOST_CAUGHT_UP ? head : read;
-  const room = { events: [], more: head > 0, last, read, members: null, membersCut: false, pending: [] };
+  const room = { events: [], more: head > 0, last: head, members: null, membersCut: false, pending: [], asides: [], muted: null, fresh: false };
+  startCount(room, { ...info, read: info.read ?? head });
   return describe(room, info);
 }
 
 function describe(room, info) {
-  const { id, name, topic = "", kind, archived = false, head = 0, joined, invited = false, members = 1 } = info;
-  return Object.assign(room, { id, name, topic, kind, archived, head, joined, invited, memberCount: members });
-}
-
-/** What an event changes besides being in the list. Unknown types change nothing, which keeps old pages working. */
-function evolve(room, event, me) {
-  if (event.erased) return; // it does not say any more what it changed
-  const user = event.data?.user ?? event.actor;
-  room.events = amend(room.events, event, me);
-  if (event.type === "events.erased") eraseEvents(room, event.data.ranges);
-  else if (event.type === "member.joined") setMember(room, { ...user, ...roleIn(event), state: "joined" });
-  else if (event.type === "member.invited") setMember(room, { ...user, state: "invited" });
-  else if (event.type === "member.changed") setMember(room, { ...user, ...roleIn(event), state: "joined" });
-  else if (event.type === "member.left") dropMember(room, user, me);
-  else if (event.type === "room.archived") room.archived = true;
-  else if (event.type === "room.updated") renameRoom(room, event.data);
-  else if (event.type === "message.sent" && event.actor.id === me) dropSent(room, event);
-}
-
-/** The event has only what changed. */
-function renameRoom(room, { name = room.name, topic = room.topic }) {
-  Object.assign(room, { name, topic });
-}
-
-/** What was shown so far of events that were erased is forgotten. */
-function eraseEvents(room, ranges) {
-  const erased = ({ sequence }) => ranges.some(([first, last]) => first <= sequence && sequence <= last);
-  const rest = { actor: { id: "" }, data: {}, id: "", erased: true };
-  room.events = room.events.map((event) => (erased(event) ? { ...event, ...rest } : event));
-}
-
-function roleIn({ data }) {
-  return data?.role ? { role: data.role } : {};
-}
-
-function setMember(room, member) {
-  const known = room.members?.get(member.id);
-  const name = member.name ?? known?.name ?? member.id;
-  room.members?.set(member.id, { role: "member", ...known, ...member, name });
-  count(room);
-}
-
-function dropMember(room, user, me) {
-  if (user.id === me) room.joined = false;
-  room.members?.delete(user.id);
-  count(room);
-}
-
-/** A complete list counts itself; otherwise the number the server told last stands until it tells the next. */
-function count(room) {
-  if (!room.members || room.membersCut) return;
-  room.memberCount = [...room.members.values()].filter((member) => member.state === "joined").length;
-}
-
-/** An own event may overtake its ack; it carries the id that its message was sent under. */
-function dropSent(room, event) {
-  room.pending = room.pending.filter((message) => message.id !== event.id);
-}
-
-function isMessageOfOther(event, me) {
-  return event.type === "message.sent" && event.actor.id !== me;
+  const { id, name, topic = "", kind, archived = false, head = 0, joined, invited = false, members = 1, users = [], level = "all" } = info;
+  const { slow_seconds: slowSeconds = 0, unread_threads: unreadThreads = false, active_at: activeAt = "", last = null } = info;
+  Object.assign(room, { id, name, topic, kind, archived, head, joined, invited, memberCount: members, users, level, slowSeconds, unreadThreads });
+  // What came live is newer than a list that was asked for before.
+  if (!room.activeAt || activeAt > room.activeAt) room.activeAt = activeAt || info.created_at || "";
+  if (last && last.sequence >= (room.preview?.sequence ?? 0)) {
+    room.preview = last.erased ? null : { sequence: last.sequence, actor: last.actor, text: last.text ?? "" };
+  }
+  return room;
 }

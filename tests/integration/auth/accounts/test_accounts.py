@@ -212,6 +212,43 @@ async def test_administrators_password_follows_the_setting(database_url: str, na
         assert (await auth.get("/admin/users", after["access_token"])).status_code == 200
 
 
+async def test_whoever_registered_the_administrators_name_before_has_no_way_in(
+    database_url: str, nats_url: str
+) -> None:
+    kept = {
+        "emails": "(user_id, address, address_key) VALUES (:user, 'eve@example.com', 'eve@example.com')",
+        "passkeys": "(id, user_id, credential, public_key, sign_count, transports, name, backed_up) "
+        "VALUES ('pass_1', :user, 'c', 'k', 0, '{}', 'mine', false)",
+        "identities": "(issuer, subject, user_id, name, address, roles) VALUES ('i', 's', :user, 'Eve', '', '{}')",
+        "recovery_codes": "(hash, user_id) VALUES ('h', :user)",
+    }
+
+    async def left(auth: Auth) -> list[int]:
+        async with auth.components.database.autocommit() as connection:
+            counts = [text(f"SELECT count(*) FROM auth.{table}") for table in kept]
+            return [await connection.scalar(count) or 0 for count in counts]
+
+    async with running_auth(database_url, nats_url) as auth:
+        eve = await auth.register("operator")
+        async with auth.components.database.transaction() as connection:
+            for table, values in kept.items():
+                await connection.execute(text(f"INSERT INTO auth.{table} {values}"), {"user": eve["user_id"]})
+    async with running_auth(database_url, nats_url, auth_admin_username="operator") as auth:
+        assert await left(auth) == [0, 0, 0, 0]
+        assert code(await auth.get("/auth/me", eve["access_token"])) == "revoked_token"
+        assert code(await auth.login("operator")) == "invalid_credentials"
+        admin = (await auth.login("operator", ADMIN_PASSWORD)).json()
+        assert (admin["user_id"], (await auth.get("/admin/users", admin["access_token"])).status_code) == (
+            eve["user_id"], 200,
+        )  # fmt: skip
+        async with auth.components.database.transaction() as connection:
+            await connection.execute(text(f"INSERT INTO auth.emails {kept['emails']}"), {"user": eve["user_id"]})
+    # What an administrator has set up for themself stays when their password is changed.
+    options = {"auth_admin_username": "operator", "auth_admin_password": "another good one"}
+    async with running_auth(database_url, nats_url, **options) as auth:
+        assert await left(auth) == [1, 0, 0, 0]
+
+
 async def test_first_administrators_password_is_made_and_shown_once(
     database_url: str, nats_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from parley.auth.accounts import accounts, login_limits
 from parley.auth.accounts.login_limits import MAX_DELAY, Rank
@@ -74,6 +75,51 @@ async def test_a_device_that_logged_in_before_is_let_in_beside_a_guesser_at_its_
     assert (await login(device, "alice")).status_code == 200
     (cookie,) = device.cookies.jar
     assert (cookie.path, cookie.secure, cookie.has_nonstandard_attr("HttpOnly")) == ("/auth", False, True)
+
+
+async def test_a_device_is_known_for_a_user_however_they_spell_their_name_and_not_for_the_next_of_that_name(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_limits, "STEP_SECONDS", 0.0)
+    await auth.register("alice")
+    device = at(auth, "10.0.0.3")
+    granted = (await login(device, "Alice")).json()
+    # Another address, so that only the device can be known there.
+    laptop, stranger = at(auth, "10.0.0.4"), at(auth, "10.0.0.4")
+    laptop.cookies.update(device.cookies)
+
+    async def use_up(name: str) -> None:
+        guesses = await asyncio.gather(*(login(stranger, name, WRONG) for _ in range(11)))
+        assert [guess.status_code for guess in guesses].count(429) >= 1
+
+    await use_up("alice")
+    for spelling in ("alice", "ALICE", "aLiCe"):
+        assert (await login(laptop, spelling)).status_code == 200
+    async with auth.components.database.transaction() as connection:
+        renamed = "UPDATE auth.users SET username = 'alina', username_key = 'alina' WHERE username_key = 'alice'"
+        await connection.execute(text(renamed))
+    await use_up("alina")
+    assert (await login(laptop, "alina")).status_code == 200
+    body, headers = {"password": PASSWORD}, {"authorization": f"Bearer {granted['access_token']}"}
+    assert (await device.request("DELETE", "/auth/me", json=body, headers=headers)).status_code == 200
+    assert (
+        await at(auth, "10.9.9.9").post("/auth/register", json={"username": "alina", "password": "another one 7"})
+    ).is_success
+    await use_up("alina")
+    # Whoever had the name guesses at its new owner like anybody else.
+    assert code(await login(laptop, "alina", "another one 7")) == "rate_limited"
+
+
+async def test_a_proof_for_somebody_else_is_looked_up_at_a_rate_and_spares_nobody_the_limits(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_limits, "STEP_SECONDS", 0.0)
+    await auth.register("alice")
+    mallory = at(auth, "10.0.0.5")
+    await mallory.post("/auth/register", json={"username": "mallory", "password": PASSWORD})
+    for _ in range(10):
+        assert code(await login(mallory, "alice", WRONG)) == "invalid_credentials"
+    assert code(await login(mallory, "alice", PASSWORD)) == "rate_limited"
 
 
 async def test_successes_and_outages_use_nothing_up(
@@ -181,7 +227,7 @@ async def test_a_guess_that_is_refused_reaches_neither_the_app_nor_the_database(
     # The app refuses what cannot be read, in its own words.
     broken = await at(auth, "10.5.0.1").post("/auth/login", content=b'{"username": 1')
     assert code(broken) == "invalid_payload"
-    assert home.refusal_of("alice", "10.5.1.1", "d1") is None
+    assert home.refusal_of("alice", "10.5.0.1") is None
 
 
 async def test_what_refused_guesses_are_told_is_not_told_to_others(database_url: str, nats_url: str) -> None:

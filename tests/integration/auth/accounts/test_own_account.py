@@ -94,7 +94,7 @@ async def test_a_changed_password_ends_the_other_sessions_and_lets_in_alone(auth
     async with kicks_heard(bus) as heard:
         assert (await change(auth, mine["access_token"], PASSWORD, NEW)).json() == {"ended": 1}
         await until(lambda: heard)
-    assert heard[0].sessions == (session_of(other),)
+    assert heard[0].logins == (session_of(other),)
     for granted, status in ((mine, 200), (other, 401)):
         assert (await auth.get("/auth/me", granted["access_token"])).status_code == status
         body = {"refresh_token": granted["refresh_token"]}
@@ -246,7 +246,7 @@ async def test_a_deleted_account_is_gone_at_once_and_chat_is_asked_until_it_has_
     async with kicks_heard(bus) as heard:
         assert (await send(auth, "DELETE", "/auth/me", {"password": PASSWORD}, token)).json() == {"ok": True}
         await until(lambda: heard)
-    assert (heard[0].user_id, heard[0].sessions) == (user_id, ())
+    assert (heard[0].user_id, heard[0].logins) == (user_id, ())
     assert code(await auth.get("/auth/me", token)) == "invalid_token"
     assert code(await auth.post("/auth/refresh", {"refresh_token": granted["refresh_token"]})) == "invalid_token"
     assert code(await auth.login()) == "invalid_credentials"

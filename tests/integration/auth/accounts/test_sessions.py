@@ -82,7 +82,7 @@ async def test_reuse_after_the_grace_period_ends_the_session_with_its_connection
             response = await refresh(auth, token)
             assert (response.status_code, code(response)) == (401, "revoked_token")
         await until(lambda: heard)
-    assert heard == [Selection("", user_id=stolen["user_id"], sessions=(session_of(stolen),))]
+    assert heard == [Selection("", user_id=stolen["user_id"], logins=(session_of(stolen),))]
     assert code(await auth.get("/auth/me", successor["access_token"])) == "revoked_token"
     assert (await refresh(auth, other)).status_code == 200
 
@@ -160,7 +160,7 @@ async def test_a_user_sees_their_sessions_and_ends_one(auth: Auth, bus: Bus) -> 
         assert (await auth.client.delete(path, headers=bearer(phone["access_token"]))).json() == {"ok": True}
         await until(lambda: heard)
         assert code(await auth.client.delete(path, headers=bearer(phone["access_token"]))) == "not_found"
-    assert heard == [Selection("", user_id=phone["user_id"], sessions=(session_of(laptop),))]
+    assert heard == [Selection("", user_id=phone["user_id"], logins=(session_of(laptop),))]
     assert code(await auth.get("/auth/me", laptop["access_token"])) == "revoked_token"
     assert code(await refresh(auth, laptop)) == "revoked_token"
     assert (await auth.get("/auth/me", phone["access_token"])).status_code == 200
@@ -176,7 +176,7 @@ async def test_all_other_sessions_are_ended_at_once_and_nobody_elses(auth: Auth,
         answer = await auth.client.delete("/auth/sessions", headers=bearer(mine["access_token"]))
         assert answer.json() == {"ended": 2}
         await until(lambda: heard)
-    assert {*heard[0].sessions} == {session_of(other) for other in others}
+    assert {*heard[0].logins} == {session_of(other) for other in others}
     for token, status in ((mine, 200), (stranger, 200), (others[0], 401), (others[1], 401)):
         assert (await auth.get("/auth/me", token["access_token"])).status_code == status
 
@@ -195,7 +195,7 @@ async def test_logout_ends_the_session_and_says_nothing_of_unknown_tokens(auth: 
     async with kicks_heard(bus) as heard:
         assert (await auth.post("/auth/logout", {"refresh_token": granted["refresh_token"]})).json() == {"ok": True}
         await until(lambda: heard)
-    assert heard[0].sessions == (session_of(granted),)
+    assert heard[0].logins == (session_of(granted),)
     assert code(await refresh(auth, successor)) == "revoked_token"
     assert code(await auth.get("/auth/me", successor["access_token"])) == "revoked_token"
     assert (await auth.post("/auth/logout", {"refresh_token": "unknown"})).json() == {"ok": True}
@@ -206,9 +206,9 @@ async def test_a_gateway_that_missed_the_end_of_a_session_hears_of_it_when_it_as
     phone = await auth.register()
     laptop = (await auth.login()).json()
     held = [await identify(bus, each["access_token"]) for each in (phone, laptop)]
-    assert [identity.session for identity in held] == [session_of(phone), session_of(laptop)]
+    assert [identity.login for identity in held] == [session_of(phone), session_of(laptop)]
     await auth.client.delete(f"/auth/sessions/{session_of(laptop)}", headers=bearer(phone["access_token"]))
-    asked = [HeldUser(identity.user_id, identity.issued_at, 5.0, identity.session) for identity in held]
+    asked = [HeldUser(identity.user_id, identity.issued_at, 5.0, identity.login) for identity in held]
     answer = await bus.request(subjects.WELCOME, CheckWelcome(asked), UnwelcomeUsers)
     assert [(unwelcome.position, unwelcome.code) for unwelcome in answer.users] == [(1, "revoked_token")]
 
@@ -241,8 +241,8 @@ async def test_a_clock_that_is_two_minutes_off_harms_nobody(
         assert (await auth.get("/auth/me", again["access_token"])).status_code == 200
         assert (await refresh(auth, granted)).status_code == 200
         # And a token is good for no longer, either.
-        tells = auth.components.identities._now
-        verifier = auth.components.identities._verifier
+        tells = auth.components.authenticator._now
+        verifier = auth.components.authenticator._verifier
         for part in (verifier, verifier._providers[0]):
             monkeypatch.setattr(part, "_now", lambda: tells() + 61)
         assert code(await auth.get("/auth/me", again["access_token"])) == "expired_token"

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from parley.auth.tokens.signing import SigningKey
-from tests.support.auth.authenticator import Authenticator
+from tests.support.auth.authenticator import SoftwareAuthenticator
 from tests.support.auth.identities import SECRET, external
 from tests.support.auth.second_factors import code_of, demanded, proof, send, ticket, with_app, with_passkey
 from tests.support.auth.service import PASSWORD, Auth, code, running_auth
@@ -115,7 +115,7 @@ async def test_who_logs_in_elsewhere_has_no_factors_here(auth: Auth) -> None:
 async def test_an_owner_switches_off_the_factors_of_who_has_lost_them(auth: Auth) -> None:
     user, admin = await with_app(auth), await auth.admin_token()
     shown = {"code": code_of(auth, user.secret)}
-    await with_passkey(auth, user.token, Authenticator(), **shown)
+    await with_passkey(auth, user.token, SoftwareAuthenticator(), **shown)
     profile = (await auth.get(f"/admin/users/{user.user_id}", admin)).json()
     assert profile["factors"]["totp_since"] is not None
     assert len(profile["factors"]["passkeys"]) == 1
@@ -137,7 +137,7 @@ async def test_what_is_kept_is_in_the_export_without_its_secrets_and_goes_with_t
 ) -> None:
     monkeypatch.setattr("parley.auth.accounts.data_export.PAUSES", (0.01,))  # there is no chat to wait for
     user = await with_app(auth)
-    key = Authenticator()
+    key = SoftwareAuthenticator()
     await with_passkey(auth, user.token, key, code=code_of(auth, user.secret))
     async with auth.components.database.transaction() as connection:
         # As somebody leaves it who confirms, guesses and forgets.

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from parley.auth.factors import passkeys
-from tests.support.auth.authenticator import Authenticator, encoded
+from tests.support.auth.authenticator import SoftwareAuthenticator, encoded
 from tests.support.auth.second_factors import demanded, proof, send, with_app, with_passkey
 from tests.support.auth.service import PASSWORD, Auth, code, running_auth
 
@@ -37,7 +37,7 @@ async def login(auth: Auth, credential: dict[str, Any]) -> httpx.Response:
 
 
 async def test_a_passkey_logs_in_by_itself(auth: Auth, token: str) -> None:
-    key = Authenticator()
+    key = SoftwareAuthenticator()
     made = await with_passkey(auth, token, key)
     assert len(made["recovery_codes"]) == 10
     options = await login_options(auth)
@@ -51,7 +51,7 @@ async def test_a_passkey_logs_in_by_itself(auth: Auth, token: str) -> None:
 
 
 async def test_a_passkey_is_a_second_factor_which_need_not_know_its_user(auth: Auth, token: str) -> None:
-    key = Authenticator(verifies=False)
+    key = SoftwareAuthenticator(verifies=False)
     await with_passkey(auth, token, key)
     asked = demanded(await auth.login())
     assert asked["methods"] == ["passkey", "recovery_code"]
@@ -65,7 +65,7 @@ async def test_a_passkey_is_a_second_factor_which_need_not_know_its_user(auth: A
 
 
 async def test_each_challenge_works_once_and_for_what_it_was_made(auth: Auth, token: str) -> None:
-    key = Authenticator()
+    key = SoftwareAuthenticator()
     await with_passkey(auth, token, key)
     used = key.sign(await login_options(auth))
     answers = await asyncio.gather(*(login(auth, used) for _ in range(5)))
@@ -80,7 +80,7 @@ async def test_each_challenge_works_once_and_for_what_it_was_made(auth: Auth, to
 
 
 async def test_a_passkey_that_does_not_count_on_is_refused(auth: Auth, token: str) -> None:
-    key = Authenticator(count=5)
+    key = SoftwareAuthenticator(count=5)
     await with_passkey(auth, token, key)
     assert (await login(auth, key.sign(await login_options(auth)))).status_code == 200
     key.count = 5  # a copy of it, that was made before
@@ -92,9 +92,9 @@ async def test_a_passkey_that_does_not_count_on_is_refused(auth: Auth, token: st
 
 
 async def test_what_is_signed_elsewhere_or_by_another_is_refused(auth: Auth, token: str) -> None:
-    key = Authenticator()
+    key = SoftwareAuthenticator()
     await with_passkey(auth, token, key)
-    mallory = Authenticator()
+    mallory = SoftwareAuthenticator()
     await with_passkey(auth, (await auth.register("mallory"))["access_token"], mallory)
     options = await login_options(auth)
     good = key.sign(options)
@@ -107,7 +107,7 @@ async def test_what_is_signed_elsewhere_or_by_another_is_refused(auth: Auth, tok
         setattr(key, name, value)
         wrong.append(key.sign(options))
         setattr(key, name, before)
-    forged = Authenticator(credential=key.credential, user_handle=key.user_handle)
+    forged = SoftwareAuthenticator(credential=key.credential, user_handle=key.user_handle)
     of_mallory = mallory.sign(options, userHandle=key.user_handle)
     wrong += [
         forged.sign(options),
@@ -126,7 +126,7 @@ async def test_what_is_signed_elsewhere_or_by_another_is_refused(auth: Auth, tok
         {**good, "id": encoded(mallory.credential)},
         {**good, "rawId": "%"},
         {**good, "type": "password"},
-        Authenticator().sign(options),
+        SoftwareAuthenticator().sign(options),
     ]
     answers = [await login(auth, each) for each in wrong]
     assert [code(answer) for answer in answers] == ["invalid_credentials"] * len(wrong)
@@ -138,7 +138,7 @@ async def test_what_is_signed_elsewhere_or_by_another_is_refused(auth: Auth, tok
 async def test_a_registration_is_of_the_user_and_session_that_asked_and_works_once(auth: Auth, token: str) -> None:
     mallory = (await auth.register("mallory"))["access_token"]
     options = (await auth.post("/auth/passkeys/options", {"proof": await proof(auth, token)}, token)).json()
-    key = Authenticator()
+    key = SoftwareAuthenticator()
     good = key.make(options["public_key"])
 
     async def register(credential: dict[str, Any], bearer: str = token) -> httpx.Response:
@@ -150,13 +150,13 @@ async def test_a_registration_is_of_the_user_and_session_that_asked_and_works_on
         key.make(options["public_key"], attestationObject=encoded(b"\xff" * 50)),
         key.make(options["public_key"], attestationObject=encoded(b"\x9f" * 5000)),
         key.make(options["public_key"], clientDataJSON=encoded(b'{"type": "webauthn.create"}')),
-        Authenticator(origin="https://evil.example").make(options["public_key"]),
-        Authenticator(rp_id="evil.example").make(options["public_key"]),
+        SoftwareAuthenticator(origin="https://evil.example").make(options["public_key"]),
+        SoftwareAuthenticator(rp_id="evil.example").make(options["public_key"]),
         key.make({**options["public_key"], "challenge": (await login_options(auth))["challenge"]}),
     ):
         assert code(await register(broken)) == "invalid_credentials"
     assert (await register(good)).status_code == 200
-    assert code(await register(Authenticator().make(options["public_key"]))) == "invalid_credentials"
+    assert code(await register(SoftwareAuthenticator().make(options["public_key"]))) == "invalid_credentials"
     # Nor is a credential that somebody has made somebody else's.
     theirs = (await auth.post("/auth/passkeys/options", {"proof": await proof(auth, mallory)}, mallory)).json()
     assert code(await register(key.make(theirs["public_key"]), mallory)) == "already_exists"
@@ -165,7 +165,7 @@ async def test_a_registration_is_of_the_user_and_session_that_asked_and_works_on
 async def test_passkeys_are_renamed_and_removed_by_their_owner_alone(
     auth: Auth, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = Authenticator()
+    key = SoftwareAuthenticator()
     made = (await with_passkey(auth, token, key))["passkey"]
     mallory = (await auth.register("mallory"))["access_token"]
     path = f"/auth/passkeys/{made['id']}"
@@ -187,7 +187,7 @@ async def test_passkeys_are_renamed_and_removed_by_their_owner_alone(
 
 
 async def test_a_banned_user_and_one_whose_password_must_change_are_held_up_at_a_passkey_too(auth: Auth) -> None:
-    granted, admin, key = await auth.register(), await auth.admin_token(), Authenticator()
+    granted, admin, key = await auth.register(), await auth.admin_token(), SoftwareAuthenticator()
     await with_passkey(auth, granted["access_token"], key)
     await auth.post(f"/admin/users/{granted['user_id']}/password-change", {}, admin)
     asked = demanded(await login(auth, key.sign(await login_options(auth))), "password_change_required")
@@ -198,7 +198,7 @@ async def test_a_banned_user_and_one_whose_password_must_change_are_held_up_at_a
 
 
 async def test_with_an_app_and_a_passkey_either_is_taken(auth: Auth) -> None:
-    user, key = await with_app(auth), Authenticator()
+    user, key = await with_app(auth), SoftwareAuthenticator()
     made = await with_passkey(auth, user.token, key, recovery_code=user.recovery_codes[0])
     assert made["recovery_codes"] == []
     asked = demanded(await auth.login())
@@ -211,7 +211,7 @@ async def test_passkeys_are_for_the_configured_domain(database_url: str, nats_ur
     public = "https://chat.example.com"
     async with running_auth(database_url, nats_url, auth_public_url=public) as auth:
         token = (await auth.register())["access_token"]
-        key = Authenticator(origin=public, rp_id="chat.example.com")
+        key = SoftwareAuthenticator(origin=public, rp_id="chat.example.com")
         await with_passkey(auth, token, key)
         assert (await login(auth, key.sign(await login_options(auth)))).status_code == 200
         key.origin = "http://localhost:8000"

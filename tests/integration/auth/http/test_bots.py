@@ -186,12 +186,13 @@ async def test_an_expired_key_is_refused(auth: Auth):
 
 async def test_a_bot_may_no_more_than_its_owner(auth: Auth):
     admin, ann = await auth.admin_token(), await auth.register("ann")
+    ben = (await auth.register("ben"))["user_id"]
     bot, key = await bot_of(auth, ann["access_token"], scopes=["admin:moderate"])
 
     async def may() -> list[int]:
         asked = [
             await auth.get("/admin/users", key["key"]),
-            await auth.post("/admin/users/guest:1/kick", {}, key["key"]),
+            await auth.post(f"/admin/users/{ben}/kick", {}, key["key"]),
         ]
         return [response.status_code for response in asked]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parley.auth.http.admin import bulk
 from parley.auth.moderation import kick_records, kicks
-from parley.common.errors import Code
+from parley.common.errors import Code, Reject
 from parley.common.wire import subjects
 from parley.common.wire.operations import OperationReport
 from parley.common.wire.processes import SignOfLife
@@ -76,7 +79,7 @@ async def test_a_kick_that_nobody_was_told_of_is_carried_out_for_who_was_there_b
 ):
     await settled(auth, "g1")
     async with auth.components.database.transaction() as connection:
-        order = await kick_records.order(connection, "u_admin", Code.KICKED, "why", users=[GUEST])
+        order = await kick_records.write_order(connection, "u_admin", Code.KICKED, "why", users=[GUEST])
     # Whoever wrote it down has a while for it.
     assert (await report(auth, order.id))["disconnected"] == 0
     monkeypatch.setattr(kick_records, "UNTOLD_SECONDS", 0.2)
@@ -139,6 +142,56 @@ async def test_many_are_kicked_at_once_with_a_result_each(auth: Auth, gateway: P
     assert sorted((entry["action"], entry["target"]) for entry in entries) == [
         ("address.kick", "192.0.2.0/24"), ("user.kick", GUEST), ("user.kick", "guest:2"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["kicks", "bans"])
+async def test_a_crash_in_the_middle_of_many_leaves_nobody_who_is_written_down_connected(
+    auth: Auth, nats_url: str, monkeypatch: pytest.MonkeyPatch, path: str
+):
+    ids = sorted([(await auth.register(name))["user_id"] for name in ("ann", "ben", "cem")])
+    monkeypatch.setattr(bulk, "AT_ONCE", 1)
+    begin = auth.components.database.transaction
+    calls = iter(range(99))
+
+    def dying() -> Any:
+        if next(calls) == 2:
+            raise RuntimeError("the process dies")
+        return begin()
+
+    async with played_gateway(nats_url, "g1", ids) as gateway:
+        await settled(auth, "g1")
+        admin = await auth.admin_token()
+        monkeypatch.setattr(auth.components.database, "transaction", dying)
+        answer = await auth.post(f"/admin/{path}", {"users": ids, "reason": "flood"}, admin)
+        assert answer.status_code == 500
+        monkeypatch.setattr(auth.components.database, "transaction", begin)
+        entries = (await auth.get("/admin/audit", admin)).json()["entries"]
+        assert {entry["target"] for entry in entries} == {*ids[:2]}
+        assert gateway.kicks == []
+        monkeypatch.setattr(kick_records, "UNTOLD_SECONDS", 0.2)
+        await until(lambda: gateway.users == ids[2:], "the first two were kicked")
+        assert gateway.kicks[0].selection.users == (*ids[:2],)
+
+
+async def test_what_is_rolled_back_in_the_middle_of_many_is_not_kicked(auth: Auth, monkeypatch: pytest.MonkeyPatch):
+    ids = sorted([(await auth.register(name))["user_id"] for name in ("ann", "ben", "cem")])
+    monkeypatch.setattr(bulk, "AT_ONCE", 1)
+    begin, calls = auth.components.database.transaction, iter(range(99))
+
+    @asynccontextmanager
+    async def failing() -> AsyncGenerator[AsyncConnection]:
+        second = next(calls) == 1
+        async with begin() as connection:
+            yield connection
+            if second:
+                raise Reject(Code.UNAVAILABLE)
+
+    admin = await auth.admin_token()
+    monkeypatch.setattr(auth.components.database, "transaction", failing)
+    answer = (await auth.post("/admin/kicks", {"users": ids}, admin)).json()
+    assert [each["result"] for each in answer["results"]] == ["ok", "unavailable", "ok"]
+    found = await report(auth, answer["kick_id"])
+    assert found["users"] == [ids[0], ids[2]]
 
 
 async def test_many_are_banned_at_once_with_a_result_each(auth: Auth):

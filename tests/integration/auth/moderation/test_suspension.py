@@ -78,14 +78,14 @@ async def test_it_ends_by_time_for_those_who_stayed_connected(everything: Stack)
 
 async def test_an_administrator_who_is_suspended_only_looks_and_roles_reach_open_connections(everything: Stack):
     auth, admin = everything.auth, await everything.auth.admin_token()
-    ann = await auth.register("ann")
+    ann, ben = await auth.register("ann"), (await auth.register("ben"))["user_id"]
     client = await everything.connected(ann["access_token"])
     path = f"/admin/users/{ann['user_id']}"
     given = await auth.client.put(f"{path}/roles", json={"roles": ["admin:moderate"]}, headers=bearer(admin))
     assert given.json()["refreshed"] == 1
-    assert (await auth.post("/admin/users/guest:1/kick", {}, ann["access_token"])).status_code == 200
+    assert (await auth.post(f"/admin/users/{ben}/kick", {}, ann["access_token"])).status_code == 200
     await auth.post(f"{path}/suspension", {}, admin)
-    assert (await auth.post("/admin/users/guest:1/kick", {}, ann["access_token"])).status_code == 403
+    assert (await auth.post(f"/admin/users/{ben}/kick", {}, ann["access_token"])).status_code == 403
     assert (await auth.get("/admin/users", ann["access_token"])).status_code == 200
     assert client.connected
 
@@ -109,8 +109,8 @@ async def test_who_is_being_let_in_while_they_are_suspended_is_let_in_as_suspend
     auth, admin = everything.auth, await everything.auth.admin_token()
     ann = await auth.register("ann")
     room = await room_of(everything, ann["access_token"])
-    identities = auth.components.identities
-    looked_up, answer, look_up = asyncio.Event(), asyncio.Event(), identities._welcome
+    authenticator = auth.components.authenticator
+    looked_up, answer, look_up = asyncio.Event(), asyncio.Event(), authenticator._welcome
 
     known: list[Identity] = []
 
@@ -123,7 +123,7 @@ async def test_who_is_being_let_in_while_they_are_suspended_is_let_in_as_suspend
         await answer.wait()
         return known[0]
 
-    monkeypatch.setattr(identities, "_welcome", slowly)
+    monkeypatch.setattr(authenticator, "_welcome", slowly)
     connecting = asyncio.create_task(everything.connected(ann["access_token"]))
     await looked_up.wait()
     await auth.post(f"/admin/users/{ann['user_id']}/suspension", {}, admin)

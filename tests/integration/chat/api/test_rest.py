@@ -178,6 +178,9 @@ async def test_statuses_are_those_of_the_table_whatever_is_wrong(rest: Rest):
         assert await rest.code("GET", unknown) == "not_found"
     for asked in (room, "rnowhere", "a%00b", "x" * 70):
         assert await rest.code("GET", f"/rooms/{asked}", user="ben") == "not_found"
+    for number in ("9" * 17, "9" * 5000, "-1", "1.0"):
+        assert await rest.code("POST", f"/rooms/{asked}/messages/{number}/pin", user="ben") == "not_found"
+        assert await rest.code("GET", f"/rooms/{asked}/messages/{number}/reactions", user="ben") == "not_found"
     assert await rest.code("GET", "/rooms", before=room, user="ben") == "not_found"
     assert await rest.code("POST", f"/rooms/{room}/join", user="ben") == "not_found"
     assert await rest.code("POST", "/sync", {"cursors": {room: -1}}) == "invalid_payload"

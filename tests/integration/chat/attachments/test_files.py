@@ -17,9 +17,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from parley.chat.attachments import uploads
+from parley.chat.attachments import downloads, uploads
 from parley.chat.attachments.cleanup import FileCleanup
 from parley.chat.log.erasure import erasures
+from parley.common.errors import Reject
 from parley.common.nats.bus import Bus
 from tests.support.bus import running_bus
 from tests.support.chat.rest_api import Rest, running_rest
@@ -386,3 +387,40 @@ async def test_without_a_place_no_files_are_taken(database_url: str, nats_url: s
             await rest.code("POST", f"/rooms/{room}/messages", {"body": "x", "attachments": [str(uuid4())]})
             == "not_found"
         )
+
+
+async def test_who_sends_or_fetches_slowly_keeps_nobody_else_out(rest: Rest):
+    slow, other = Sender(rest), Sender(rest, "ben")
+    data = b"slowly"
+    place, quick = await slow.announce(data), await other.announce(data)
+    go_on, sending = asyncio.Event(), 0
+
+    async def dripping() -> AsyncIterator[bytes]:
+        nonlocal sending
+        sending += 1
+        yield data[:1]
+        await go_on.wait()
+        yield data[1:]
+
+    async def drip() -> int:
+        headers = {"authorization": "Bearer ann", "content-type": "application/octet-stream"}
+        answer = await rest.http.put(f"/api/uploads/{place['id']}/parts/0", content=dripping(), headers=headers)
+        return answer.status_code
+
+    dripped = [asyncio.create_task(drip()) for _ in range(uploads.AT_ONCE_EACH)]
+    await until(lambda: sending == uploads.AT_ONCE_EACH, "all of these are being sent")
+    assert await slow.put(place["id"], 0, data) == (429, "rate_limited")
+    assert await other.put(quick["id"], 0, data) == (200, "")
+    go_on.set()
+    assert await asyncio.gather(*dripped) == [200] * uploads.AT_ONCE_EACH
+
+    files = UUID(await slow.upload(b"fetched")), UUID(await other.upload(b"fetched"))
+    fetching = rest.app.state.services.files.downloads
+    begun = [await fetching.bytes_of("u_ann", files[0], "file", 0, 6) for _ in range(downloads.AT_ONCE_EACH)]
+    for one in begun:
+        assert await anext(one) == b"fetched"
+    with pytest.raises(Reject, match="at a time"):
+        await fetching.bytes_of("u_ann", files[0], "file", 0, 6)
+    assert await anext(await fetching.bytes_of("u_ben", files[1], "file", 0, 6)) == b"fetched"
+    await begun[0].aclose()
+    await fetching.bytes_of("u_ann", files[0], "file", 0, 6)

@@ -14,9 +14,9 @@ import pytest
 from parley.chat.consumers import pace as pacing
 from parley.chat.consumers import runner as handing
 from parley.chat.consumers import store
-from parley.chat.consumers.pace import Pace
+from parley.chat.consumers.pace import SCAN, Pace, next_scan
 from parley.chat.consumers.pattern import matching
-from parley.chat.consumers.runner import ConsumerRunner, answer_registration
+from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer, answer_registration
 from parley.chat.domain.membership import JoinRoom
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
@@ -294,3 +294,46 @@ def test_a_service_has_one_consumer_of_a_name():
     service.consumer("billing")(Billing("*").consume)
     with pytest.raises(ValueError, match="billing"):
         service.consumer("billing")
+
+
+async def test_what_may_wait_does_while_there_is_much_to_commit_and_not_for_longer_than_it_may(
+    database_url: str, nats_url: str, pool: Pool
+):
+    handed: dict[str, list[int]] = {"chat.patient": [], "chat.prompt": [], "chat.nearly": []}
+
+    def own(name: str, may_wait: float) -> OwnConsumer:
+        async def consume(events: list[LogEvent]) -> None:
+            handed[name] += [event.sequence for event in events]
+
+        return OwnConsumer("message.*", consume, may_wait=may_wait)
+
+    commands = {"chat.patient": own("chat.patient", 3600.0), "chat.prompt": own("chat.prompt", 0.0)}
+    commands["chat.nearly"] = own("chat.nearly", 0.3)
+    busy = [1_000_000]
+
+    def committed() -> int:
+        busy[0] *= 2
+        return busy[0]
+
+    async with running_writer(database_url) as (writer, _), running_bus(nats_url, "chat") as bus:
+        room = await create(writer)
+        await send(writer, room, 1)
+        runner = ConsumerRunner(bus, database_url, commands, committed)
+        task = asyncio.create_task(runner.run())
+        await until(lambda: handed["chat.prompt"] == [2], "who may not wait is handed it at once")
+        await until(lambda: handed["chat.nearly"] == [2], "who may wait a little is handed it after that")
+        await send(writer, room, 2)
+        await until(lambda: handed["chat.nearly"] == handed["chat.prompt"] == [2, 3])
+        assert handed["chat.patient"] == []
+        busy[0] = 0
+        await until(lambda: handed["chat.patient"] == [2, 3], "there is less to commit")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def test_a_consumer_that_wants_nearly_all_is_looked_through_no_more_for_than_it_takes():
+    assert next_scan(SCAN, 500, 500) == 500, "the others of the page would be read again"
+    assert next_scan(500, 500, 400) == 500
+    assert next_scan(500, 500, 3) == 1000
+    assert next_scan(1000, 500, 0) == SCAN == next_scan(SCAN, 500, 0)

@@ -200,7 +200,7 @@ async def test_who_was_replaced_moves_nothing_when_it_wakes_up(gateways: Gateway
 @pytest.mark.parametrize(
     "failure",
     [OSError("away"), asyncpg.InternalClientError("cannot switch to state 15"), asyncpg.QueryCanceledError(),
-     asyncpg.AdminShutdownError(), KeyError(), Reject(Code.UNAVAILABLE)],
+     asyncpg.AdminShutdownError("over"), KeyError(), Reject(Code.UNAVAILABLE)],
     ids=repr,
 )  # fmt: skip
 async def test_no_failure_ends_it(

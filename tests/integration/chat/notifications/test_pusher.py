@@ -56,7 +56,7 @@ class Auth:
         refused = [
             Unwelcome(position, code, "")
             for position, held in enumerate(request.held)
-            if self.banned or held.issued_at < self.revoked or held.session in self.ended
+            if self.banned or held.issued_at < self.revoked or held.login in self.ended
         ]
         return UnwelcomeUsers(refused)
 
@@ -250,7 +250,7 @@ async def test_a_login_that_ends_ends_its_browser_until_another_subscribes_it(
     database_url: str, pool: Pool, bus: Bus, auth: Auth, monkeypatch: pytest.MonkeyPatch
 ):
     left, kept = Browser("left"), Browser("kept")
-    logins = [Identity("u_ben", "Ben", issued_at=1_000.0, session=session) for session in ("s_left", "s_kept")]
+    logins = [Identity("u_ben", "Ben", issued_at=1_000.0, login=login) for login in ("s_left", "s_kept")]
     async with scene(database_url, pool, bus) as play, running_push_service() as (service, fetcher):
         for login, browser in zip(logins, (left, kept), strict=True):
             await push_subscriptions.subscribe(pool, login, browser.subscription)
@@ -319,6 +319,7 @@ INNER = (
     "http://push.example/x", "https://169.254.169.254/x", "https://127.0.0.1/x", "https://[::1]/x", "https://localhost/x",
     "https://10.0.0.8/x", "https://push.example:8443/x", "https://user@push.example/x", "ftp://push.example/x",
     "https://metadata.internal/x", "https://[::ffff:169.254.169.254]/x", "x", "https://a b/", "https://intranet/x",
+    "https://localhost./x", "https://a.internal./x", "https://127.1/x", "https://0x7f.0.0.0x1/x",
 )  # fmt: skip
 
 

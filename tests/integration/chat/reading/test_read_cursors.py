@@ -152,6 +152,29 @@ async def test_who_sends_has_read_up_to_it_and_writes_nothing_for_others(databas
         assert await pool.fetchval("SELECT count(*) FROM chat.reads") == before + 1
 
 
+async def test_a_sender_is_not_told_and_is_stored_less_often_and_what_is_said_goes_on_from_there(
+    database_url: str, pool: Pool, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(read_cursors, "SENDERS_INTERVAL", 3600.0)
+    async with running_writer(database_url) as (writer, published), running(pool, bus) as cursors:
+        heard = Heard(bus, "user:u_ben")
+        await bus.flush()
+        room = await talk(writer, 0, BEN)
+        first = await send(writer, room, 1, BEN)
+        cursors.sent(published.decisions[-1].appended)
+        await until(lambda: stored_is(pool, (first, 1)), "the first one is stored at once")
+        second = await send(writer, room, 2, BEN)
+        cursors.sent(published.decisions[-1].appended)
+        assert await cursors.read(BEN, MarkRead(room, first)) == ReadState(second, 0, 0), "it is known meanwhile"
+        await cursors.read(BEN, MarkRead(room, second))
+        await until(lambda: stored_is(pool, (second, 2)), "what the user says is stored as soon as ever")
+        assert [event["sequence"] for event in heard.of("user:u_ben")] == [second], "and told, once"
+        third = await send(writer, room, 3, BEN)
+        cursors.sent(published.decisions[-1].appended)
+        await cursors.flush()
+        assert await stored_is(pool, (third, 3)), "a process that stops stores what waits"
+
+
 async def test_a_room_is_marked_as_unread_and_its_devices_are_told(database_url: str, pool: Pool, bus: Bus):
     async with running_writer(database_url) as (writer, _), running(pool, bus) as cursors:
         heard = Heard(bus, "user:u_ben")

@@ -52,7 +52,7 @@ class Auth:
             raise Reject(Code.UNAVAILABLE)
         (held,) = request.held
         self.held.append(held)
-        if held.session in self.ended or held.issued_at < self.revoked_before:
+        if held.login in self.ended or held.issued_at < self.revoked_before:
             return UnwelcomeUsers([Unwelcome(0, "revoked_token", "Log in again.")])
         if 0 <= held.kicks < self.kicks:
             return UnwelcomeUsers([Unwelcome(0, "kicked", "Enough.")])
@@ -180,8 +180,8 @@ async def test_rights_are_those_of_the_moment_at_which_it_is_sent(
 async def test_what_a_login_scheduled_ends_with_it_unless_another_takes_it_over(
     database_url: str, pool: Pool, own_bus: Bus, auth: Auth, monkeypatch: pytest.MonkeyPatch
 ):
-    stolen = Identity("u_ben", "Ben", issued_at=1_000.0, session="s_stolen", kicks=2)
-    own = Identity("u_ben", "Ben", issued_at=2_000.0, session="s_own", kicks=2)
+    stolen = Identity("u_ben", "Ben", issued_at=1_000.0, login="s_stolen", kicks=2)
+    own = Identity("u_ben", "Ben", issued_at=2_000.0, login="s_own", kicks=2)
     async with scene(database_url, pool, own_bus, auth, monkeypatch) as (_, room, told):
         for identity, command_id in ((stolen, "spam"), (stolen, "taken"), (own, "own")):
             await store.schedule(pool, identity, soon(room, command_id, command_id, seconds=60), MAX_BODY)
@@ -191,7 +191,7 @@ async def test_what_a_login_scheduled_ends_with_it_unless_another_takes_it_over(
         await until(lambda: len(told) == 3, "each is decided")
         assert sorted(await sent(pool)) == ["own", "taken"]
         assert await ids(pool) == [("spam", "revoked_token")]
-        assert {(one.session, one.issued_at, one.kicks) for one in auth.held} == {
+        assert {(one.login, one.issued_at, one.kicks) for one in auth.held} == {
             ("s_stolen", 1_000.0, 2), ("s_own", 2_000.0, 2),
         }  # fmt: skip
         assert all(0 <= one.age < 60 for one in auth.held), "an age, since clocks differ"
@@ -219,7 +219,7 @@ async def test_what_was_scheduled_before_a_kick_or_a_revocation_of_everything_is
         # Of what an older version scheduled, nobody knows the login: it counts as scheduled when it was.
         auth.kicks, auth.revoked_before = 0, 0.0
         await store.schedule(pool, elsewhere, soon(room, "old", seconds=60), MAX_BODY)
-        await pool.fetch("UPDATE chat.scheduled SET session = '', issued_at = NULL, kicks = -1 WHERE id = 'old'")
+        await pool.fetch("UPDATE chat.scheduled SET login = '', issued_at = NULL, kicks = -1 WHERE id = 'old'")
         await pool.fetch("UPDATE chat.scheduled SET try_at = clock_timestamp() WHERE id = 'old'")
         await until(lambda: len(told) == 3, "it is sent")
         assert auth.held[-1].issued_at > 1_700_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -181,5 +182,6 @@ async def test_who_looks_at_very_many_rooms_is_told_to_stop(server: RunningServe
         answer = await eve.look(f"{number}")
         codes.add(answer["error"]["code"] if not answer["ok"] else "")
     assert "limit_exceeded" in codes <= {"", "limit_exceeded", "rate_limited"}
-    answers = [await eve.look("1") for _ in range(150)]
-    assert answers[-1]["error"]["code"] == "rate_limited"
+    # At once, since a slow machine would take so long for one after the other that all were allowed.
+    answers = await asyncio.gather(*(eve.look("1") for _ in range(150)))
+    assert "rate_limited" in {answer["error"]["code"] for answer in answers if not answer["ok"]}

@@ -113,7 +113,9 @@ def test_a_stolen_device_guesses_no_faster_than_anybody(limits: LoginLimits) -> 
 def test_a_flood_is_refused_before_it_is_read_and_nobody_who_was_there_before(limits: LoginLimits) -> None:
     def refused(address: str, now: float, device: str = "", worst: int = 3) -> Reject | None:
         """What becomes of an attempt when those who wait have tried so often."""
-        return limits.refusal(address, device, now, lambda rank: rank < Rank(True, worst))
+        if limits.spares(device, now):
+            return None
+        return limits.refusal(address, now, lambda rank: rank < Rank(True, worst))
 
     for number in range(3):
         assert refused("10.0.0.8", 0.0) is None
@@ -145,7 +147,7 @@ def test_of_a_thousand_guesses_a_second_none_comes_before_who_logs_in_at_a_new_p
         return len(waiting) < 32 or rank < waiting[-1]
 
     def come(attempt: LoginAttempt, now: float) -> bool:
-        if limits.refusal(attempt.address, "", now, admits) is not None:
+        if limits.refusal(attempt.address, now, admits) is not None:
             return False
         rank = limits.begin(attempt, now).rank
         if not admits(rank):

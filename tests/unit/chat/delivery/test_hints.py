@@ -48,3 +48,4 @@ def test_who_is_invited_hears_of_it_and_nobody_else():
 @pytest.mark.parametrize(("kind", "concerns"), [(MemberLeft, True), (MemberInvited, True), (MemberChanged, False)])
 def test_only_events_that_move_or_invite_concern_a_single_user(kind: type[MemberLeft], concerns: bool):
     assert (kind.NUMBER in FOR_USERS) is concerns
+    assert {1, 2, 3, 4, 30} == FOR_USERS

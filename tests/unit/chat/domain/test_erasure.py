@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from parley.chat.domain.encoding.event_codec import CODEC
+from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import Erasure, ErasureScope, ErasureState, evolve_recorded, hidden, ranges
 from parley.chat.domain.erasure_events import EventsErased
@@ -20,6 +20,8 @@ from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import ChatEvent
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
+from parley.chat.log.erasure.erasures import COVERS, EDITS
+from parley.chat.log.erasure.executor import NEEDED
 from parley.chat.log.erasure.ledger import Ledger, LedgerError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -106,6 +108,78 @@ def test_of_an_erased_event_only_what_others_are_made_of_is_left(event: ChatEven
         told = msgspec.json.decode(msgspec.json.encode(shown.client_event()))
         assert (told["data"], told["actor"], told["id"], told["erased"]) == ({}, {"id": ""}, "", True)
         assert b"secret" not in shown.room_event().payload
+
+
+def test_what_is_left_of_each_type_of_events_is_what_it_always_was():
+    """By the examples in the log: what is left if the actor is erased, and if the room is; whether that counts."""
+    named, of_message, invite = {"name": ""}, {"message": 7}, {"invite": 7}
+    ben: dict[str, Any] = {"user": {"id": "u_ben"}}
+    until = {"until": "2026-12-01T00:00:00Z"}
+    left: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
+        "room.created.1": (named | {"kind": "private"}, named | {"kind": "private"}, True),
+        "member.invited.1": (ben, {}, True),
+        "member.joined.1": (ben | {"role": "owner"}, {}, True),
+        "member.left.1": (ben, {}, True),
+        "message.sent.1": ({}, {}, False),
+        "room.archived.1": ({}, {}, True),
+        "room.updated.1": (named | {"topic": ""}, {}, True),
+        "room.updated.2": (named, {}, True),
+        "member.changed.1": ({"user": {"id": "u_cat"}, "role": "owner"}, {}, True),
+        "message.edited.1": ({}, {}, False),
+        "message.deleted.1": (of_message, {}, True),
+        "reaction.added.1": ({}, {}, False),
+        "reaction.removed.1": ({}, {}, False),
+        "message.pinned.1": (of_message, {}, True),
+        "message.unpinned.1": (of_message, {}, True),
+        "thread.followed.1": (ben | {"thread": 7}, {}, True),
+        "thread.unfollowed.1": (ben | {"thread": 7}, {}, True),
+        "member.removed.1": (ben, {}, True),
+        "member.banned.1": (ben | until, {}, True),
+        "member.unbanned.1": (ben, {}, True),
+        "member.muted.1": (ben | until, {}, True),
+        "member.unmuted.1": (ben, {}, True),
+        "member.added.1": (ben, {}, True),
+        "permissions.changed.1": (
+            {"role": "everyone", "allow": ["mention_all"], "deny": ["invite", "post"]},
+            {},
+            True,
+        ),
+        "room.unarchived.1": ({}, {}, True),
+        "invite.created.1": ({}, {}, False),
+        "invite.used.1": (invite, invite, True),
+        "invite.revoked.1": (invite, invite, True),
+    }
+    room = erasure(ErasureScope.ROOM, room_id=7)
+    stored = {path.stem: path for path in (Path(__file__).parent / "encoding" / "stored_events").iterdir()}
+    assert left.keys() | {"events.erased.1"} == stored.keys()
+    for name, (of_actor, of_room, counts) in left.items():
+        example = msgspec.json.decode(stored[name].read_bytes())
+        data = msgspec.json.encode(example["data"])
+        kind, upcast = CODEC.upcast(StoredEvent(example["type"], example["version"], data))
+        one = recorded(cast("ChatEvent", CODEC.read(kind, upcast)))
+        erased, alone = ANNS.erase(one), room.erase(one)
+        assert (erased.data, alone.data) == (msgspec.json.encode(of_actor), msgspec.json.encode(of_room)), name
+        assert hidden(one).data == erased.data, name
+        assert (one.applies, erased.applies) == (True, counts), name
+        # Of a room that is erased whole, it counts what needs none of the data.
+        assert alone.applies == (of_room != {} or name.startswith("room.")), name
+        shown = of_actor if name.startswith("message.") else {}
+        assert bytes(erased.client_event().data) == msgspec.json.encode(shown), name
+        subject = msgspec.json.decode(one.data).get("user", {}).get("id")
+        if subject is not None:
+            assert not erasure(user_id=subject).erase(one).applies, name
+    reply = recorded(MessageSent("secret", thread=3))
+    assert ANNS.erase(reply).data == b'{"thread":3}'
+
+
+def test_what_the_database_covers_is_what_the_types_of_events_say():
+    assert EDITS == "20"
+    assert "e.type IN (20) AND" in COVERS
+    assert "e.type IN (20, 5)" in COVERS
+    assert "e.type NOT IN (8)" in COVERS
+    assert "e.type IN (35, 31, 7, 2, 3, 4, 33, 30, 32, 34, 36, 26, 27) AND e.data -> 'user'" in COVERS
+    whole = {CODEC.stored_as(name)[0] for name in NEEDED}
+    assert whole == {1, 2, 3, 4, 6, 7, 9, 21, 22, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 40, 41}
 
 
 def test_a_room_keeps_the_name_that_others_have_by_now():

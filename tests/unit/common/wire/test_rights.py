@@ -20,7 +20,7 @@ def somebody(*roles: str, suspended: bool = False, scopes: tuple[str, ...] | Non
         (somebody("administrator", "admin:everything"), None),
         (somebody("vip", "admin:read"), Right.READ),
         (somebody("admin:read", "admin:operate"), Right.OPERATE),
-        (somebody("admin"), Right.OWN),
+        (somebody("admin"), Right.FULL),
         (somebody("admin", suspended=True), Right.READ),
         (somebody("admin", scopes=("chat:read",)), None),
         (somebody("admin", scopes=("admin:moderate", "chat:read")), Right.MODERATE),
@@ -30,7 +30,7 @@ def somebody(*roles: str, suspended: bool = False, scopes: tuple[str, ...] | Non
 )
 def test_a_right_is_the_least_of_what_roles_scopes_and_suspension_leave(identity: Identity, right: Right | None):
     assert identity.right == right
-    assert identity.is_admin == (right is Right.OWN)
+    assert identity.is_admin == (right is Right.FULL)
     assert [identity.may(each) for each in Right] == [right is not None and each <= right for each in Right]
 
 
@@ -101,5 +101,5 @@ def test_areas_are_named_as_namespaces_are():
 
 def test_what_auth_may_change_changes_the_digest():
     before = Identity("u", "Ann", ("a",))
-    assert before.digest == Identity("u", "Ann", ("a",), 5.0, session="s").digest
+    assert before.digest == Identity("u", "Ann", ("a",), 5.0, login="s").digest
     assert before.digest not in {Identity("u", "Anna", ("a",)).digest, Identity("u", "Ann", ("a", "b")).digest}

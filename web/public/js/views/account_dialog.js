@@ -1,7 +1,8 @@
-/** The user's own account: their e-mail address, and what is asked for besides their password. */
+/** The user's own account: their e-mail address, what is asked for besides their password, and where they are signed in. */
 
 import { h } from "../dom.js";
 import { makePasskey, passkeysWork, usePasskey } from "../passkeys.js";
+import { sessionsSection } from "./account_sessions.js";
 import { makeDialog, submitting } from "./dialog.js";
 import { field } from "./sign_in_steps.js";
 
@@ -21,7 +22,7 @@ export class AccountDialog {
     try {
       const [me, factors, domain] = await Promise.all([this._account.me(), this._account.factors(), this._account.passkeysFor()]);
       if (me.username === null) this._content.replaceChildren(h("p", {}, "You sign in elsewhere; your account is there."));
-      else this._content.replaceChildren(this._email(me), this._factors(factors, domain));
+      else this._content.replaceChildren(this._email(me), this._factors(factors, domain), await sessionsSection(this._account, this._error));
     } catch (error) {
       this._error.textContent = error.message;
     }

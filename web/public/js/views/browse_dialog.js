@@ -38,7 +38,7 @@ export class BrowseDialog {
     const asked = ++this._asked;
     const search = this._search.value.trim();
     try {
-      const { rooms, more } = await this._chat.browse(search);
+      const { rooms, more } = await this._chat.rooms.browse(search);
       if (asked === this._asked) this._show(rooms, more, search);
     } catch (error) {
       if (asked === this._asked) this._say(error.message);
@@ -68,7 +68,7 @@ export class BrowseDialog {
     action.disabled = true;
     try {
       if (room.joined) this._chat.open(room.id);
-      else await this._chat.joinRoom(room);
+      else await this._chat.rooms.join(room);
       this._dialog.close();
     } catch (error) {
       action.disabled = false;

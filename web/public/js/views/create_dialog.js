@@ -28,7 +28,7 @@ export class CreateDialog {
   async _submit(event) {
     event.preventDefault();
     const kind = new FormData(this._form).get("kind");
-    const made = await submitting(this._button, this._error, () => this._chat.createRoom(this._name.value.trim(), kind));
+    const made = await submitting(this._button, this._error, () => this._chat.rooms.create(this._name.value.trim(), kind));
     if (made) this._dialog.close();
   }
 }

@@ -3,16 +3,24 @@
  * else it stays where it is, whatever is added above or below.
  */
 
+import { glyphOf } from "../avatar.js";
 import { h, icon } from "../dom.js";
 import { buildTimeline } from "../timeline.js";
-import { makeRow, stateOf } from "./message_row.js";
+import { renderRows } from "./rows.js";
 
 const NEAR_END_PX = 60;
 const NEAR_START_PX = 600;
+const BEGINNINGS = {
+  private: "This is where it begins. Only the people invited can see it.",
+  direct: "This is where it begins. It is between you and nobody else.",
+  public: "This is where it begins. Anyone here can find and join this room.",
+};
 
 export class MessageList {
-  constructor(chat) {
+  /** `actions` is what can be done with messages. */
+  constructor(chat, actions) {
     this._chat = chat;
+    this._actions = actions;
     this._nodes = new Map();
     this._roomId = null;
     this._following = true;
@@ -36,7 +44,9 @@ export class MessageList {
       this._unseen = to > room.read ? { from: room.read + 1, to } : null;
     }
     const place = this._place();
-    this._renderRows(buildTimeline(room, this._chat.me, this._unseen ?? null));
+    const rows = buildTimeline(room, this._chat.me, this._unseen ?? null);
+    this._noteSeen(rows, room);
+    this._renderRows(rows);
     this._renderStart(room);
     this._return(place, room);
     if (this._following && room.events.length) {
@@ -55,7 +65,10 @@ export class MessageList {
     this._pill = h("button", { type: "button", id: "new-messages", testid: "new-messages", class: "pill", hidden: true,
       onclick: () => this.stick() }, icon("down"), this._pillText);
     this.element = h("div", { class: "message-area" }, this._scroller, this._pill);
-    new ResizeObserver(() => this._following && this.stick()).observe(this._scroller);
+    new ResizeObserver(() => {
+      this._height = this._scroller.clientHeight;
+      if (this._following) this.stick();
+    }).observe(this._scroller);
   }
 
   _change(room) {
@@ -72,36 +85,42 @@ export class MessageList {
   }
 
   _renderRows(rows) {
-    const nodes = new Map();
     const fresh = this._nodes.size > 0;
-    rows.forEach((row, index) => {
-      const state = stateOf(row);
-      const known = this._nodes.get(row.key);
-      const node = known?.state === state ? known.node : makeRow(row, this._actions());
-      if (fresh && !known && this._following && (row.state === "pending" || (row.kind === "message" && !row.mine))) node.classList.add("enter");
-      nodes.set(row.key, { state, node });
-      if (this._rows.children[index] !== node) this._rows.insertBefore(node, this._rows.children[index] ?? null);
-    });
-    while (this._rows.childElementCount > rows.length) this._rows.lastChild.remove();
-    this._nodes = nodes;
+    const entered = (row) => fresh && this._following && (row.state === "pending" || (row.kind === "message" && !row.mine));
+    this._nodes = renderRows(this._rows, this._nodes, rows, this._actions, entered);
   }
 
-  _actions() {
-    return { retry: (id) => this._chat.retry(id), discard: (id) => this._chat.discard(id) };
+  /** Under the newest own message stands who has read it. */
+  _noteSeen(rows, room) {
+    const latest = rows.findLast(({ kind, mine, state }) => kind === "message" && mine && state === "sent");
+    if (!latest || !room.receipts) return;
+    const readers = [...room.receipts].filter(([user, sequence]) => user !== this._chat.me.id && sequence >= latest.sequence);
+    if (readers.length > 0) latest.seen = readers.map(([user]) => this._chat.store.nameOf(user)).sort();
+  }
+
+  /** Brings a message into sight and points it out. */
+  flash(sequence) {
+    const row = [...this._nodes.values()].find(({ node }) => node.dataset.sequence === String(sequence))?.node;
+    if (!row) return;
+    this._following = false;
+    row.scrollIntoView({ block: "center" });
+    row.classList.remove("flash");
+    void row.offsetWidth; // begins the animation anew
+    row.classList.add("flash");
   }
 
   _renderStart(room) {
     const loading = this._chat.isLoading(room.id);
-    const state = loading ? "loading" : room.more || room.last === null ? "more" : `start ${room.name}`;
+    const state = loading ? "loading" : room.more || room.last === null ? "more" : `start ${this._chat.store.titleOf(room)}`;
     if (state === this._startState) return;
     this._startState = state;
     if (loading) this._start.replaceChildren(h("div", { class: "loading", testid: "loading-history", role: "status" },
       h("span", { class: "spinner" }), h("span", { class: "visually-hidden" }, "Loading messages")));
     else if (state === "more") this._start.replaceChildren();
     else this._start.replaceChildren(h("div", { class: "beginning", testid: "room-beginning" },
-      h("span", { class: "beginning-glyph" }, icon(room.kind === "private" ? "lock" : "hash")),
-      h("h2", {}, room.name),
-      h("p", {}, room.kind === "private" ? "This is where it begins. Only the people invited can see it." : "This is where it begins. Anyone here can find and join this room.")));
+      h("span", { class: "beginning-glyph" }, icon(glyphOf(room))),
+      h("h2", {}, this._chat.store.titleOf(room)),
+      h("p", {}, BEGINNINGS[room.kind])));
   }
 
   /** The first row in sight and where it is: what must not move while the reader is not at the end. */
@@ -130,6 +149,8 @@ export class MessageList {
   }
 
   _scrolled() {
+    // It scrolled because its height changed, as when the composer grows: no reader did.
+    if (this._scroller.clientHeight !== this._height) return;
     this._following = this._atEnd();
     this._tried = -1;
     this._afterScroll();

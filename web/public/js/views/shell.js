@@ -6,10 +6,19 @@ import { BrowseDialog } from "./browse_dialog.js";
 import { confirmDialog } from "./confirm_dialog.js";
 import { CreateDialog } from "./create_dialog.js";
 import { Notices } from "./notices.js";
+import { DirectDialog } from "./direct_dialog.js";
+import { ThreadsPanel } from "./listing_panels.js";
+import { NotificationsPanel } from "./notifications_panel.js";
 import { RoomView } from "./room_view.js";
+import { ScheduleDialog } from "./schedule_dialog.js";
+import { SearchPanel } from "./search_panel.js";
+import { SidePanel } from "./side_panel.js";
 import { Sidebar } from "./sidebar.js";
+import { ThreadPanel } from "./thread_panel.js";
 
 const BAR_DELAY_MS = 600;
+/** What is about the open room. */
+const ROOM_PANELS = new Set(["members", "pins", "place", "thread"]);
 
 export class Shell {
   /** `account` is asked about the user's own account; `signOut` ends the session. */
@@ -52,16 +61,33 @@ export class Shell {
     this._notices = new Notices();
     const browse = () => new BrowseDialog(chat).show();
     const create = () => new CreateDialog(chat).show();
-    this._sidebar = new Sidebar(chat, { browse, create, account: () => new AccountDialog(this._account).show(), signOut: this._signOut, notices: this._notices });
-    this._room = new RoomView(chat, { back: () => this._go(null), notices: this._notices });
+    this._side = new SidePanel(() => this._schedule());
+    const page = {
+      notices: this._notices,
+      side: this._side,
+      go: (room) => this._go(room),
+      jump: (sequence, room) => this._jump(sequence, room),
+      openThread: (root) => this._openThread(root),
+    };
+    this._room = new RoomView(chat, page);
+    this._thread = new ThreadPanel(chat, page);
+    const panels = { search: new SearchPanel(chat, page), threads: new ThreadsPanel(chat, page), notifications: new NotificationsPanel(chat, page) };
+    const toggle = (name) => (opener) => this._side.toggle(panels[name], opener);
+    this._sidebar = new Sidebar(chat, {
+      browse, create, notices: this._notices, signOut: this._signOut,
+      search: toggle("search"), threads: toggle("threads"), notifications: toggle("notifications"),
+      direct: () => new DirectDialog(chat).show(),
+      account: () => new AccountDialog(this._account).show(),
+      scheduled: () => new ScheduleDialog(chat, null, this._notices).show(),
+    });
     this._barText = h("span");
     this._barButton = h("button", { type: "button", class: "link", testid: "reconnect", onclick: () => chat.reconnect() });
     this._bar = h("div", { id: "connection-bar", testid: "connection-bar", class: "connection-bar", role: "status", hidden: true },
       h("span", { class: "spinner", "aria-hidden": "true" }), this._barText, this._barButton);
     this._welcome = this._buildWelcome(browse, create);
-    this._main = h("main", { class: "main", id: "main" }, this._bar, this._room.element, this._welcome);
+    this._main = h("main", { class: "main", id: "main" }, this._bar, h("div", { class: "main-row" }, this._room.element, this._welcome));
     this.element = h("div", { class: "shell", testid: "app", "data-pane": "list" },
-      this._sidebar.element, this._main, this._notices.element);
+      this._sidebar.element, this._main, this._side.element, this._notices.element);
   }
 
   _buildWelcome(browse, create) {
@@ -89,7 +115,7 @@ export class Shell {
   }
 
   _announce(event) {
-    if (event.room === this._chat.current) this._notices.announce(`${event.actor.name}: ${event.data.body}`);
+    if (event.room === this._chat.current) this._notices.announce(`${event.actor.name}: ${event.data.body || "a file"}`);
   }
 
   /** The open room is in the address, so that reload, back and a bookmark do what they should. */
@@ -101,6 +127,23 @@ export class Shell {
   _go(roomId) {
     location.hash = roomId ? `/${encodeURIComponent(roomId)}` : "/";
     this._chat.open(roomId);
+  }
+
+  /** Goes to a message, in another room if need be. On a narrow page the side pane would hide it. */
+  async _jump(sequence, room) {
+    if (room && room !== this._chat.current) {
+      if (!this._chat.store.rooms.get(room)?.joined) return this._notices.show("Join that room to see the message.", { bad: true });
+      this._go(room);
+    }
+    if (matchMedia("(max-width: 1050px)").matches) this._side.close();
+    return this._room.jump(sequence);
+  }
+
+  _openThread(root) {
+    if (this._side.shown === this._thread && this._chat.thread?.root === root) return this._thread.focus();
+    if (this._side.shown === this._thread) this._side.close();
+    this._chat.openThread(root);
+    return this._side.show(this._thread);
   }
 
   _schedule() {
@@ -128,6 +171,10 @@ export class Shell {
     this.element.dataset.pane = chat.current ? "room" : "list";
     this._sidebar.render();
     this._room.render();
+    if (this._side.shown === this._thread && !chat.thread) this._side.close();
+    if (!chat.current && ROOM_PANELS.has(this._side.shown?.id)) this._side.close();
+    this._side.render();
+    this.element.dataset.side = this._side.shown ? "open" : "shut";
     this._welcome.hidden = Boolean(chat.current);
     this._renderBar();
     this._renderTitle();
@@ -152,6 +199,6 @@ export class Shell {
   _renderTitle() {
     const { store, room } = this._chat;
     const unread = store.joined().reduce((sum, { id }) => sum + store.unread(id), 0);
-    document.title = `${unread ? `(${unread}) ` : ""}${room ? `${room.name} · ` : ""}Parley`;
+    document.title = `${unread ? `(${unread}) ` : ""}${room ? `${store.titleOf(room)} · ` : ""}Parley`;
   }
 }

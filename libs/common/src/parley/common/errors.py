@@ -42,6 +42,7 @@ class Code(StrEnum):
     CONFLICT = "conflict"
     SECOND_FACTOR_REQUIRED = "second_factor_required"
     PASSWORD_CHANGE_REQUIRED = "password_change_required"
+    FRESH_LOGIN_REQUIRED = "fresh_login_required"
 
 
 class Meaning(NamedTuple):
@@ -81,6 +82,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.CONFLICT: Meaning("Somebody else has changed it meanwhile; look at it again.", False, 409),
     Code.SECOND_FACTOR_REQUIRED: Meaning("The password was right; a second factor is needed as well.", False, 401),
     Code.PASSWORD_CHANGE_REQUIRED: Meaning("The password has to be changed before you are let in.", False, 403),
+    Code.FRESH_LOGIN_REQUIRED: Meaning("This login is too old for that; log in again.", False, 403),
 }
 
 

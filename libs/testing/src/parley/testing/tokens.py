@@ -19,9 +19,9 @@ class _Claims(msgspec.Struct):
     sid: str = ""
 
 
-def token_for(user: str, name: str | None = None, roles: tuple[str, ...] = (), session: str = "") -> str:
-    """Make a token of this user, and of a session if one is named: a JSON Web Token without a valid signature."""
-    claims = msgspec.json.encode(_Claims(user, user if name is None else name, tuple(roles), session))
+def token_for(user: str, name: str | None = None, roles: tuple[str, ...] = (), login: str = "") -> str:
+    """Make a token of this user, and of a login if one is named: a JSON Web Token without a valid signature."""
+    claims = msgspec.json.encode(_Claims(user, user if name is None else name, tuple(roles), login))
     return f"test.{urlsafe_b64encode(claims).decode()}.unsigned"
 
 
@@ -33,7 +33,7 @@ async def authenticate(claim: Authenticate) -> Identity:
         claims = msgspec.json.decode(urlsafe_b64decode(claim.token.split(".")[1]), type=_Claims)
     except (IndexError, ValueError, msgspec.DecodeError) as error:
         raise Reject(Code.INVALID_TOKEN) from error
-    return Identity(claims.sub, claims.name, claims.roles, time.time(), session=claims.sid)
+    return Identity(claims.sub, claims.name, claims.roles, time.time(), login=claims.sid)
 
 
 async def check_welcome(_question: CheckWelcome) -> UnwelcomeUsers:

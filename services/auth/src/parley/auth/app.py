@@ -35,7 +35,7 @@ from parley.auth.http.admin.rights import administrator
 from parley.auth.http.admin.routes import ROUTERS
 from parley.auth.http.login_gate import LoginGate, throttled_response
 from parley.auth.identity import responders
-from parley.auth.identity.authenticator import Identities
+from parley.auth.identity.authenticator import Authenticator
 from parley.auth.mail.mailer import Mailer
 from parley.auth.mail.own_address import OwnAddress
 from parley.auth.mail.password_resets import PasswordResets
@@ -46,11 +46,12 @@ from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.gateway_memory import GatewayMemory
 from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
+from parley.auth.moderation.rotated_keys import RotatedKeys
 from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.oidc.provider import OpenIdProvider
 from parley.auth.outbound import TIMEOUT, Outbound
 from parley.auth.settings import AttemptRate, Settings
-from parley.auth.tokens import accepted
+from parley.auth.tokens import configured_providers
 from parley.auth.tokens.signing import Signer, former_signer, load_signer
 from parley.common.http.api import install_errors
 from parley.common.http.api_page import install_api_page
@@ -102,7 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     async def check_database() -> str | None:
         components = components_of(app)
-        if (waits := components.identities.waits()) > MAX_WAIT:
+        if (waits := components.authenticator.waits()) > MAX_WAIT:
             return f"authentications have been waiting for {waits:.0f} s"
         return await components.database.check()
 
@@ -146,10 +147,10 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     clock = DatabaseClock(database)
     await clock.measure()
     outbound = Outbound(await stack.enter_async_context(httpx.AsyncClient(timeout=TIMEOUT)))
-    verifier, key_sets = accepted.verifier(settings, signer, outbound, clock.now)
+    verifier, key_sets = configured_providers.make_verifier(settings, signer, outbound, clock.now)
     address_bans = AddressBans(database)
-    identities = Identities(database, verifier, clock.now, address_bans.require_allowed)
-    stack.push_async_callback(identities.close)
+    authenticator = Authenticator(database, verifier, clock.now, address_bans.require_allowed)
+    stack.push_async_callback(authenticator.close)
     sessions = Sessions(database, signer, settings)
     tickets = TicketSeal(signer.derived_keys(b"tickets"))
     apps = AuthenticatorApps(await _secret_seal(signer, database), clock.now)
@@ -157,11 +158,14 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     checks = FactorChecks(apps, passkeys_of_users)
     steps = LoginSteps(database, sessions, passwords, tickets, checks, passkeys_of_users, clock.now)
     accounts = Accounts(database, passwords, sessions, settings, steps.demand)
+    stack.push_async_callback(accounts.close)
+    # Before anything is answered: a key that was taken away is found now, and not at somebody's login.
     await apps.reseal(database)
     mailer = _mailer(settings)
     runtime = (await stack.enter_async_context(service.running(settings))).runtime
     bus, requests = runtime.bus, runtime.emitter("/").requests
     memory = GatewayMemory(database, requests.registry)
+    # Before kicks are taken: they have to name gateways that were silent already when this process began.
     await memory.start()
     bus.run_forever(memory.run(), name="memory of gateways")
     for keys in key_sets:
@@ -175,8 +179,9 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
     gateways = Gateways(requests)
     kicks = KickRecords(database, gateways)
     await kicks.start(bus)
+    bus.run_forever(RotatedKeys(database, gateways).run(), name="rotated API keys")
     await address_bans.start(bus)
-    await responders.start(bus, identities)
+    await responders.start(bus, authenticator)
     await audit.start(bus, database)
     deletions = Deletions(database)
     bus.run_forever(deletions.run(bus), name="deleted accounts")
@@ -194,7 +199,7 @@ async def open_components(settings: Settings, stack: AsyncExitStack) -> Componen
         passwords=passwords,
         accounts=accounts,
         sessions=sessions,
-        identities=identities,
+        authenticator=authenticator,
         gateways=gateways,
         kicks=kicks,
         address_bans=address_bans,

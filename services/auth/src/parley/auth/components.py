@@ -21,7 +21,7 @@ from parley.auth.database import Database
 from parley.auth.factors.login_steps import LoginSteps
 from parley.auth.factors.own_factors import OwnFactors
 from parley.auth.factors.passkeys import Passkeys
-from parley.auth.identity.authenticator import Identities
+from parley.auth.identity.authenticator import Authenticator
 from parley.auth.mail.mailer import Mailer
 from parley.auth.mail.own_address import OwnAddress
 from parley.auth.mail.password_resets import PasswordResets
@@ -49,7 +49,7 @@ class Components:
     passwords: Passwords
     accounts: Accounts
     sessions: Sessions
-    identities: Identities
+    authenticator: Authenticator
     gateways: Gateways
     kicks: KickRecords
     address_bans: AddressBans
@@ -69,12 +69,12 @@ class Components:
 
 
 def components_of(app: FastAPI) -> Components:
-    """The components of a started app."""
+    """The components of a started app; of one that was not started there are none, and this raises `AttributeError`."""
     return app.state.components
 
 
 async def current(request: Request) -> Components:
-    """The components behind a request."""
+    """The components behind a request, for endpoints that take `Current`."""
     return components_of(request.app)
 
 
@@ -83,7 +83,7 @@ Current = Annotated[Components, Depends(current)]
 
 async def any_bearer(request: Request, components: Current) -> Identity:
     """Who sends a request, with a token of any kind. Raises `Reject` (401), or `banned`."""
-    return await components.identities.authenticate(Authenticate(bearer_token(request)))
+    return await components.authenticator.authenticate(Authenticate(bearer_token(request)))
 
 
 AnyBearer = Annotated[Identity, Depends(any_bearer)]
@@ -91,6 +91,7 @@ AnyBearer = Annotated[Identity, Depends(any_bearer)]
 
 async def bearer(identity: AnyBearer) -> Identity:
     """The user who sends a request: not a server with an API key, nor whoever sees with their eyes. Raises `Reject`."""
+    # A key that leaks, or an administrator who looks on, must not change a password or delete an account.
     if identity.scopes is not None:
         raise Reject(Code.FORBIDDEN, "This is for the user themselves; an API key or a token to look on is no login.")
     return identity

@@ -32,7 +32,7 @@ LOCK_SHARE = 0.4
 """How much of its time a statement may spend on waiting for a lock; another process may stand still with it in hand."""
 IDLE_SECONDS = 10.0
 """Seconds after which Postgres ends a transaction whose process says nothing more."""
-SCHEMA_REVISION = "0017"
+SCHEMA_REVISION = "0037"
 """The last migration that this service cannot do without."""
 STARTUP_LOCK = 0x61757468
 """Key of the advisory lock under which replicas make what must exist once: the signing key, the first administrator."""
@@ -62,13 +62,16 @@ def create_engine(database_url: str, pool_size: int = 10, seconds: float | None 
     dial = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # it is not annotated
     settings = {
         "application_name": "parley-auth",
+        # Whatever the database's default: a ban or a revocation that was answered must survive a crash.
         "synchronous_commit": "on",
         "default_transaction_isolation": "read committed",
     }
     if seconds is not None:
         settings |= {
             "statement_timeout": _milliseconds(seconds),
+            # Shorter than a statement's time, so that the one that ran out says which it was.
             "lock_timeout": _milliseconds(seconds * LOCK_SHARE),
+            # A process that stands still in a transaction would keep users' rows locked for as long as it does.
             "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
         }
 
@@ -85,6 +88,7 @@ def create_engine(database_url: str, pool_size: int = 10, seconds: float | None 
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=pool_size,
+        # All that this process may have, so that Postgres' connections can be reckoned up.
         max_overflow=0,
         pool_timeout=POOL_WAIT,
     )

@@ -10,7 +10,7 @@ import re
 
 from parley.common.errors import Code, Reject
 
-MAX_ADDRESS = 254
+MAX_EMAIL = 254
 MAX_LOCAL = 64
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -19,7 +19,7 @@ _ADDRESS = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+{_LABEL})")
 
 def is_address(text: str) -> bool:
     """Whether a text is an address that mail can be sent to; of comments, quotes, names and line ends it has none."""
-    found = _ADDRESS.fullmatch(text) if len(text) <= MAX_ADDRESS else None
+    found = _ADDRESS.fullmatch(text) if len(text) <= MAX_EMAIL else None
     return found is not None and len(found[1]) <= MAX_LOCAL
 
 

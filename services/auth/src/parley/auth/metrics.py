@@ -8,7 +8,7 @@ from parley.common.errors import Reject
 
 AUTHENTICATIONS = Counter("parley_auth_authentications", "Tokens checked, by outcome", ["outcome"])
 LOGINS = Counter("parley_auth_logins", "Logins, by outcome", ["outcome"])
-KICKS = Counter("parley_auth_kicks", "Kicks sent, by what the client is told", ["code"])
+KICKS_SENT = Counter("parley_auth_kicks", "Kicks sent, by what the client is told", ["code"])
 KICKED_CONNECTIONS = Counter("parley_auth_kicked_connections", "Connections ended by kicks")
 MAILS = Counter("parley_auth_mails", "Mails, by what became of them", ["outcome"])
 

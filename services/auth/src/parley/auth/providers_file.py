@@ -110,10 +110,12 @@ def load(path: Path | None) -> Providers:
         raise InvalidProviders(f"{path}: {error}") from error
     issuers = {name: _issuer(f"{path}: issuers.{name}", fields) for name, fields in found.issuers.items()}
     oidc = {name: _openid(f"{path}: oidc.{name}", fields) for name, fields in found.oidc.items()}
+    # Two of one issuer would both take its tokens, and the first would decide whom they name.
     for settings, kind in ((issuers, "issuers"), (oidc, "oidc")):
         named = [each.issuer for each in settings.values()]
         if len(set(named)) < len(named):
             raise InvalidProviders(f"{path}: {kind}: two have the same issuer")
+    # With this prefix its users would be taken for guests of ours.
     if "guest" in issuers:
         raise InvalidProviders(f"{path}: issuers.guest: ids of guests begin so")
     return Providers(issuers, oidc)
@@ -122,6 +124,7 @@ def load(path: Path | None) -> Providers:
 def _issuer(where: str, fields: Any) -> IssuerSettings:
     settings = _convert(where, fields, IssuerSettings)
     secret = _secret(where, settings.secret, settings.secret_file)
+    # With both a public key could serve as the secret, which everybody knows.
     if bool(secret) == bool(settings.jwks_url):
         raise InvalidProviders(f"{where}: needs either jwks_url or a secret")
     if secret and len(secret.encode()) < MIN_SECRET_BYTES:
@@ -137,6 +140,7 @@ def _openid(where: str, fields: Any) -> OpenIdSettings:
         raise InvalidProviders(f"{where}: issuer must be an https URL (http only on this machine)")
     if "openid" not in settings.scopes:
         raise InvalidProviders(f'{where}: scopes must hold "openid"')
+    # They are what holds a login together: one that is set by hand would be the same for all logins.
     if taken := _OWN_PARAMETERS.intersection(settings.parameters):
         raise InvalidProviders(f"{where}: parameters must not hold {', '.join(sorted(taken))}")
     return msgspec.structs.replace(

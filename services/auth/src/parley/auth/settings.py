@@ -102,6 +102,12 @@ class Settings(ServiceSettings):
     )
     auth_login_rate_address: Rate = Field(default="60/minute", description="failed logins from one address")
     auth_register_rate_address: Rate = Field(default="10/minute", description="accounts made from one address")
+    auth_widest_range_ipv4: int = Field(
+        default=8, ge=0, le=32, description="bits of the widest IPv4 range that may be banned or kicked"
+    )
+    auth_widest_range_ipv6: int = Field(
+        default=19, ge=0, le=128, description="bits of the widest IPv6 range that may be banned or kicked"
+    )
     auth_smtp_host: str = Field(
         default="", description="the server that takes our mail; empty: none is sent, in development it is printed"
     )

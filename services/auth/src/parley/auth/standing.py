@@ -40,7 +40,13 @@ _FOUND = """
     ) AND NOT EXISTS (
         SELECT FROM auth.api_keys AS key WHERE key.id = asked.session AND key.user_id = asked.id
             AND key.revoked_at IS NULL AND (key.expires_at IS NULL OR key.expires_at > clock_timestamp())
-    ) AS session_over
+    ) AS session_over,
+    CASE WHEN starts_with(asked.session, 'pk_') THEN (
+        SELECT extract(epoch FROM CASE
+            WHEN key.previous_until > clock_timestamp() THEN coalesce(key.previous_since, key.created_at)
+            ELSE coalesce(key.secret_since, key.created_at) END)::float8
+        FROM auth.api_keys AS key WHERE key.id = asked.session AND key.user_id = asked.id
+    ) END AS secret_since
 """
 # Of a bot and its owner whoever is kept out for longer, for both.
 _AROUND = """
@@ -78,7 +84,7 @@ _CHECK = text(
     """
 )
 
-Holder = tuple[str, str]
+UserAndLogin = tuple[str, str]
 """A user, and the session that their token is of, or an empty one."""
 
 
@@ -95,20 +101,26 @@ class Standing:
     suspended: bool = False
     suspended_for: float = 0.0
     """Seconds until the suspension ends; 0 for none that ends by itself."""
+    secret_since: float | None = None
+    """Of who comes by an API key: since when there is the oldest of its secrets that is good (Unix seconds)."""
 
     def refusal(self, issued_at: float) -> Reject | None:
         """Why this user is kept out: `banned`, or `revoked_token` for a token issued at this time (Unix seconds)."""
+        # A ban first: somebody who is banned is told so, and not to log in again.
         if self.ban_reason is not None:
             return Reject(Code.BANNED, ban_message(self.ban_reason, self.banned_until))
         if self.revoked_before is not None and issued_at <= self.revoked_before.timestamp():
             return _revoked(issued_at, self.revoked_before.timestamp())
         if self.session_over:
             return Reject(Code.REVOKED_TOKEN, "The session of this token has ended; log in again.")
+        # An identity by a key is as old as the secret that was shown. The key stays, so its id alone says nothing.
+        if self.secret_since is not None and issued_at < self.secret_since:
+            return Reject(Code.REVOKED_TOKEN, "The API key was rotated, and the secret of before is good no more.")
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class HeldStanding:
     """What the database says about somebody who has been let in. `standing` is None for who is not in it."""
 
     standing: Standing | None
@@ -142,6 +154,7 @@ def _revoked(issued_at: float, revoked_at: float) -> Reject:
     refused, and so is what its issuer makes until that second is over: `retry_after` says when to ask for another.
     """
     second = math.floor(revoked_at)
+    # By our own clock, which may be off: it is advice when to ask again, and decides nothing.
     wait = second + 1 - time.time()
     if issued_at != second or wait <= 0:
         return Reject(Code.REVOKED_TOKEN)
@@ -155,13 +168,14 @@ def ban_message(reason: str, until: datetime | None) -> str:
     return f"You are banned{when}: {reason}" if reason else f"You are banned{when}."
 
 
-async def check(connection: AsyncConnection, holders: set[Holder]) -> dict[Holder, Checked]:
+async def check(connection: AsyncConnection, holders: set[UserAndLogin]) -> dict[UserAndLogin, HeldStanding]:
     """What is known now of some users."""
     asked = list(holders)
+    # Two arrays and not a condition for each: one statement, prepared once, for one user and for a thousand.
     ids, sessions = [user_id for user_id, _ in asked], [session for _, session in asked]
     rows = await connection.execute(_CHECK, {"ids": ids, "sessions": sessions})
     return {
-        (row.id, row.session): Checked(
+        (row.id, row.session): HeldStanding(
             None if row.name is None else _standing(row),
             row.kicks,
             math.inf if row.kicked_ago is None else row.kicked_ago,
@@ -176,6 +190,7 @@ def _standing(row: Row[Any]) -> Standing:
     return Standing(
         row.name, roles, row.revoked_before, row.reason, row.expires_at,
         session_over=row.session_over, suspended=row.suspended, suspended_for=row.suspended_for or 0.0,
+        secret_since=row.secret_since,
     )  # fmt: skip
 
 

@@ -80,6 +80,8 @@ bans = Table(
     Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
     Column("reason", Text, nullable=False),
     Column("banned_by", Text, nullable=False),
+    # The right of whoever set it, as it was then: who may less does not lift it. 2 is `moderate`, the least it takes.
+    Column("right_to_lift", Integer, nullable=False, server_default="2"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("expires_at", DateTime(timezone=True)),  # null: for ever
     Column("lifted_at", DateTime(timezone=True)),
@@ -112,6 +114,7 @@ suspensions = Table(
     Column("user_id", Text, ForeignKey("auth.users.id", ondelete="CASCADE"), nullable=False),
     Column("reason", Text, nullable=False),
     Column("suspended_by", Text, nullable=False),
+    Column("right_to_lift", Integer, nullable=False, server_default="2"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("expires_at", DateTime(timezone=True)),  # null: until it is lifted
     Column("lifted_at", DateTime(timezone=True)),
@@ -125,6 +128,7 @@ address_bans = Table(
     Column("range", CIDR, nullable=False),
     Column("reason", Text, nullable=False),
     Column("banned_by", Text, nullable=False),
+    Column("right_to_lift", Integer, nullable=False, server_default="2"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("expires_at", DateTime(timezone=True)),
     Column("lifted_at", DateTime(timezone=True)),
@@ -168,15 +172,18 @@ api_keys = Table(
     Column("name", Text, nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("secret_hash", LargeBinary, nullable=False),  # SHA-256 of the secret
-    # After a rotation the secret before is good until then.
+    Column("secret_since", DateTime(timezone=True)),  # null: since the key is
+    # After a rotation the secret before is good until then. It stays here until no gateway holds a connection by it.
     Column("previous_hash", LargeBinary),
     Column("previous_until", DateTime(timezone=True)),
+    Column("previous_since", DateTime(timezone=True)),
     Column("created_by", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("expires_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),  # to the minutes
     Column("revoked_at", DateTime(timezone=True)),
     Index("api_keys_user_id_idx", "user_id"),
+    Index("api_keys_rotated_idx", "previous_until", postgresql_where=text("previous_hash IS NOT NULL")),
 )
 
 refresh_tokens = Table(
@@ -229,7 +236,7 @@ audit = Table(
     Index("audit_kicks_idx", "target", "at", postgresql_where=text("action = 'user.kick'")),
 )
 
-identities = Table(
+provider_accounts = Table(
     "identities",
     metadata,
     # Who somebody is at a provider of OpenID Connect. The provider's name here may change; these two do not.

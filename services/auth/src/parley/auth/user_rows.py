@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.names import skeletons, username_key
-from parley.auth.tables import api_keys, sessions, username_skeletons, users
-from parley.auth.tokens.claims import LOCAL_PREFIX
+from parley.auth.tables import api_keys, deletions, sessions, username_skeletons, users
+from parley.auth.tokens.claims import GUEST_PREFIX, LOCAL_PREFIX
 from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
 
@@ -60,8 +60,32 @@ async def require_unlike_others(connection: AsyncConnection, name: str, *, own: 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:
     """A user's row, locked against other grants and revocations until the transaction ends; None if unknown."""
+    # FOR NO KEY UPDATE: it does not hold up those who insert rows that refer to the user, such as sessions of bots.
     row = select(users).where(users.c.id == user_id).with_for_update(key_share=True)
     return (await connection.execute(row)).first()
+
+
+async def lock_if_known(connection: AsyncConnection, user_id: str) -> Row[Any] | None:
+    """A user's row, locked; None for those of whom there is none any more, or never is: deleted users, and guests.
+
+    Raises `Reject(not_found)` for a user whom there never was: an administrator has mistyped.
+    """
+    user = await lock_user(connection, user_id)
+    if user is None and not await is_known(connection, user_id):
+        raise Reject(Code.NOT_FOUND, "There is no such user.")
+    return user
+
+
+async def is_known(connection: AsyncConnection, user_id: str) -> bool:
+    """Whether there is such a user, was one, or may be: guests are written down nowhere.
+
+    Users who log in elsewhere are known from their first token on.
+    """
+    if user_id.startswith(GUEST_PREFIX):
+        return True
+    known = select(users.c.id).where(users.c.id == user_id)
+    deleted = select(deletions.c.user_id).where(deletions.c.user_id == user_id)
+    return await connection.scalar(known.union_all(deleted).limit(1)) is not None
 
 
 async def revoke_all(connection: AsyncConnection, user_id: str) -> datetime:

@@ -54,6 +54,8 @@ OWN = 3
 """Connections that one part has for itself: the writer, the announcer, and the runner of consumers."""
 PUSH_AFTER = 3.0
 """Seconds that a notification may be read on another device before it is pushed."""
+INDEX_WITHIN = 60.0
+"""Seconds that messages may wait to be found by a search while many come. `search` says that the index is behind."""
 SWEEP_INTERVAL = 10.0
 """Seconds between two sweeps of the per-user request rates."""
 
@@ -91,7 +93,9 @@ def _own_consumers(reads: Pool, notifier: Notifier, files: Files | None) -> dict
     """Return the consumers of the log that chat has for itself, by their names."""
     own = {
         notifying.NAME: OwnConsumer(EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED),
-        term_index.NAME: OwnConsumer(term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS),
+        term_index.NAME: OwnConsumer(
+            term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS, may_wait=INDEX_WITHIN
+        ),
     }
     if files is not None:
         own[cleanup.NAME] = OwnConsumer(cleanup.EVENTS, files.cleanup.consume)
@@ -123,7 +127,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         files = open_files(reads, settings)
         fetcher = PublicFetcher()
         previews = LinkPreviews(reads, fetcher) if settings.chat_previews else None
-        consumers = ConsumerRunner(runtime.bus, url, _own_consumers(reads, notifier, files))
+        consumers = ConsumerRunner(runtime.bus, url, _own_consumers(reads, notifier, files), lambda: writer.committed)
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         ledger = Ledger(settings.chat_erasure_ledger) if settings.chat_erasure_ledger else None
         erasing = ErasureRunner(url, reads, ledger, settings.chat_keep_days)

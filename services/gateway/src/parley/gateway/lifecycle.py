@@ -14,9 +14,9 @@
 | open | the token expires, with `expires = true` | parked or ended: `expired_token` | the transport is closed |
 | open | a service disconnects it | ended: `server disconnect` | DISCONNECT |
 | open | the same with `close` | the same, in every namespace | DISCONNECT in each; the transport is closed |
-| open | its user or session is kicked | ended: the code | `kicked`, DISCONNECT in each; the transport is closed |
+| open | its user or login is kicked | ended: the code | `kicked`, DISCONNECT in each; the transport is closed |
 | parked | claimed | ended; it goes on as another one, under the same sid | CONNECT with that sid |
-| parked | too late, or its user or session is kicked | ended | nothing |
+| parked | too late, or its user or login is kicked | ended | nothing |
 
 Attempting is one task per client and namespace, and only what is sent into that namespace waits for it. Opening is one
 step without an `await`, so nothing can end a connection half-way.
@@ -260,23 +260,23 @@ class Lifecycle:
         self.end(connection, DisconnectReason.SERVER_DISCONNECT, close=close)
 
     def end_user(
-        self, user_id: str, code: Code, reason: str, sessions: Collection[str] = (), min_age: float = 0.0
+        self, user_id: str, code: Code, reason: str, logins: Collection[str] = (), min_age: float = 0.0
     ) -> int:
-        """End every connection of a user, or those of some sessions or of an age in seconds, whatever its state.
+        """End every connection of a user, or those of some logins or of an age in seconds, whatever its state.
 
         Returns how many there were, without parked ones. Each transport is told of it once, in every namespace, and
         closed.
         """
         why = reason_of(code, DisconnectReason.KICKED)
         born_before = boot_time() - min_age
-        self._recovery.forget(user_id, sessions, born_before)
+        self._recovery.forget(user_id, logins, born_before)
         connections = [
             connection
             for connection in self._connections.of_user(user_id)
             if not min_age or connection.registered_at <= born_before
         ]
-        if sessions:
-            connections = [connection for connection in connections if connection.identity.session in sessions]
+        if logins:
+            connections = [connection for connection in connections if connection.identity.login in logins]
         # Those that only claim to be this user are refused too, since auth may have been asked about them before the
         # ban. They are not counted.
         ended = sum(connection.authenticated for connection in connections)

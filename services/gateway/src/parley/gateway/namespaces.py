@@ -35,7 +35,7 @@ MAX_PAYLOAD = 512 * 1024
 _NAME = re.compile(r"/[^\s,?\x00-\x1f]*")
 
 
-_ServiceName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_-]*$")]
+_ServiceName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_-]*(?!\n)$")]
 
 
 class ConfigurationError(ValueError):
@@ -52,7 +52,7 @@ class Namespace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: bool = False
     timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
     events_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    headers: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")], ...] = ()
+    headers: tuple[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+(?!\n)$")], ...] = ()
     connection_middleware: tuple[str, ...] = ()
     packet_middleware: tuple[str, ...] = ()
 

@@ -13,7 +13,7 @@ import pytest
 from parley.chat.domain.encoding.compact import pack, unpack
 from parley.chat.domain.encoding.event_codec import CODEC, Codec, StoredEvent, UnknownEvent
 from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import EventData, NamedUser, Upcaster
+from parley.chat.domain.events import EventData, NamedUser, Upcaster, WhenErased, about_user
 from parley.chat.domain.membership import MemberChanged, MemberInvited, MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
@@ -115,6 +115,7 @@ class Renamed(EventData, frozen=True):
     TYPE: ClassVar[str] = "room.renamed"
     NUMBER: ClassVar[int] = 1
     UPCASTERS: ClassVar[tuple[Upcaster, ...]] = (with_topic, with_title)
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased()
 
     title: str
     topic: str = ""
@@ -140,6 +141,53 @@ def test_what_a_newer_version_of_the_code_wrote_is_not_guessed_at(unknown: Store
 def test_no_two_types_have_one_number():
     with pytest.raises(ValueError, match="one number"):
         Codec([Renamed, Renamed])
+
+
+class Forgotten(EventData, frozen=True):
+    """It does not say what is left of it when it is erased."""
+
+    TYPE: ClassVar[str] = "room.painted"
+    NUMBER: ClassVar[int] = 2
+
+    user: NamedUser
+    colour: str
+
+
+class Inheriting(Renamed, frozen=True):
+    """What its parent says of itself is not said of it."""
+
+
+class Host(EventData, frozen=True):
+    """It names a user, whom an erasure would not find."""
+
+    TYPE: ClassVar[str] = "room.hosted"
+    NUMBER: ClassVar[int] = 3
+
+    host: NamedUser | None = None
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "why"),
+    [
+        (Forgotten, None, "does not say"),
+        (Inheriting, None, "does not say"),
+        (Forgotten, WhenErased(), "does not keep whom"),
+        (Forgotten, about_user(), "too little to be applied"),
+        (Forgotten, about_user("colour", "size"), "a field that it does not have"),
+        (Forgotten, WhenErased(("user",), message_text=True), "a field that it does not have"),
+        (Host, WhenErased(), None),
+        (Host, WhenErased(("host",)), None),
+    ],
+)
+def test_a_type_of_events_has_to_say_what_an_erasure_leaves_of_it(
+    kind: type[EventData], rule: WhenErased | None, why: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    if rule is not None:
+        monkeypatch.setattr(kind, "WHEN_ERASED", rule, raising=False)
+    with pytest.raises(ValueError, match=why or "names a user elsewhere"):
+        Codec([kind])
+    monkeypatch.setattr(Forgotten, "WHEN_ERASED", about_user("colour"), raising=False)
+    assert Codec([Forgotten]).stored_as("room.painted") == (2, 1)
 
 
 def test_commands_and_events_agree_on_whether_decisions_read_what_they_change():

@@ -19,8 +19,11 @@ class Identity(Wire, frozen=True):
     """Unix seconds at which the token was issued. It is refused if the user's tokens were revoked after that."""
     expires_at: float = 0.0
     """Unix seconds at which the token expires; 0 for guests, who have none."""
-    session: str = ""
-    """The session that the token belongs to; empty for guests, and for users who log in elsewhere."""
+    login: str = ""
+    """What began the token, and ends it: the id of a session of auth's, or of an API key.
+
+    Empty for guests, and for users whose tokens others issue.
+    """
     valid_for: float = 0.0
     """Seconds until the token expires, counted from auth's reply, so that the receiver's clock does not matter."""
     suspended: bool = False
@@ -56,7 +59,7 @@ class Identity(Wire, frozen=True):
     @property
     def is_admin(self) -> bool:
         """Whether it may do whatever an administrator can: see `may` for those who may less."""
-        return self.may(Right.OWN)
+        return self.may(Right.FULL)
 
     def refusal(self, area: str, *, writes: bool, own: bool = False) -> Reject | None:
         """Why it may not write, or read, in an area, which is what scopes are named by; None if it may.
@@ -118,7 +121,7 @@ class HeldUser(Wire, frozen=True):
     user_id: str
     issued_at: float
     age: float
-    session: str = ""
+    login: str = ""
     suspended: bool = False
     digest: int = 0
     """Its identity's `digest`, so that only what has changed is answered."""

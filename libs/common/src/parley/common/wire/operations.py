@@ -13,7 +13,7 @@ class Selection(Wire, frozen=True):
 
     A sid is a room as well. `sid` selects that connection alone, and not others that have joined a room of that name.
     Without a namespace, which is for `Kick` and `ListConnections`, it selects the connections of a user in all
-    namespaces, or everybody's. With `sessions`, a `Kick` selects only those whose tokens belong to one of them. With
+    namespaces, or everybody's. With `logins`, a `Kick` selects only those whose tokens belong to one of them. With
     `users` or `ranges`, a `Kick` and a `Recheck` select all these users, and all from these ranges of addresses.
     """
 
@@ -22,7 +22,7 @@ class Selection(Wire, frozen=True):
     except_rooms: tuple[str, ...] = ()
     sid: str = ""
     user_id: str = ""
-    sessions: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     ranges: tuple[str, ...] = ()
 

@@ -15,18 +15,18 @@ class Right(IntEnum):
     """Keep people out or from writing: kick, ban, suspend, close rooms."""
     OPERATE = 3
     """End what people have: revoke their tokens, erase what they wrote."""
-    OWN = 4
+    FULL = 4
     """Decide who may what: roles, passwords, API keys, bots, and seeing with another's eyes."""
 
 
 ADMIN_ROLE = "admin"
-"""The role of an owner, who may everything."""
+"""The role of an administrator with every right."""
 
 RIGHT_OF_ROLE = {
     "admin:read": Right.READ,
     "admin:moderate": Right.MODERATE,
     "admin:operate": Right.OPERATE,
-    ADMIN_ROLE: Right.OWN,
+    ADMIN_ROLE: Right.FULL,
 }
 """What each administrator's role allows. Other roles allow nothing here."""
 
@@ -34,7 +34,7 @@ RIGHT_OF_SCOPE = {
     "admin:read": Right.READ,
     "admin:moderate": Right.MODERATE,
     "admin:operate": Right.OPERATE,
-    "admin:own": Right.OWN,
+    "admin:own": Right.FULL,
 }
 """Up to which right each scope of an API key lets its roles count."""
 
@@ -53,4 +53,4 @@ def capped(roles: Iterable[str], owners: Iterable[str]) -> tuple[str, ...]:
     """The roles of a bot that its owner has as well; of administrators' roles those that the owner's right includes."""
     theirs = frozenset(owners)
     most = right_of_roles(theirs) or 0
-    return tuple(role for role in roles if role in theirs or RIGHT_OF_ROLE.get(role, Right.OWN + 1) <= most)
+    return tuple(role for role in roles if role in theirs or RIGHT_OF_ROLE.get(role, Right.FULL + 1) <= most)

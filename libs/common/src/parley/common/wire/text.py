@@ -6,6 +6,7 @@ import unicodedata
 
 from parley.common.errors import Code, Reject
 
+NO_TEXT = "Text may not hold NUL or half of a surrogate pair."
 _JOINERS = "\u200c\u200d"
 """They are invisible, but join the signs of an emoji and shape Persian and Indic words."""
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
@@ -22,7 +23,7 @@ def checked_text(text: str) -> bytes:
     except UnicodeEncodeError:
         encoded = b"\x00"
     if b"\x00" in encoded:
-        raise Reject(Code.INVALID_PAYLOAD, "Text may not hold NUL or half of a surrogate pair.")
+        raise Reject(Code.INVALID_PAYLOAD, NO_TEXT)
     return encoded
 
 

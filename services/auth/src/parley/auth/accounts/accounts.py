@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,11 +23,14 @@ from parley.auth.password_policy import weakness
 from parley.auth.settings import Settings, rate
 from parley.auth.tables import username_skeletons, users
 from parley.auth.user_rows import insert_local_user, lock_user, named
+from parley.common.batch_loader import BatchLoader
 from parley.common.errors import Code, Reject
 from parley.common.http.addresses import address_key
 
 PASSWORD = "password"
 """How who logs in here proves who they are, as their sessions say it."""
+MAX_IDS = 500
+"""Usernames one statement looks up."""
 MAX_SLOWED = 500
 """Logins that are being slowed at a time, and as many again of those who are known; further ones are `overloaded`."""
 
@@ -50,7 +53,12 @@ class Accounts:
         self._open = settings.auth_registration
         self._limits = LoginLimits(rate(settings.auth_login_rate_username), rate(settings.auth_login_rate_address))
         self._registrations = AttemptLimit(rate(settings.auth_register_rate_address))
+        self._ids = BatchLoader[str, str](self._ids_of, MAX_IDS)
         self._slowed = 0
+
+    async def close(self) -> None:
+        """Stop asking the database; who still waits for it is told `unavailable`."""
+        await self._ids.close()
 
     async def register(self, username: str, password: str, device: Device) -> Grant:
         """Make an account and log it in.
@@ -78,6 +86,8 @@ class Accounts:
         except IntegrityError as error:
             # Unique indexes decide, so that of two who ask at once exactly one gets the name.
             raise Reject(Code.ALREADY_EXISTS, TAKEN) from error
+        # Whoever had the name before and deleted their account is no better known than a stranger.
+        self._limits.forget(username_key(username))
         self._limits.succeeded(LoginAttempt(username_key(username), origin), time.monotonic())
         return grant
 
@@ -96,26 +106,34 @@ class Accounts:
                 raise result
             return result
 
-    def refusal(self, address: str, device: str) -> Reject | None:
-        """Why a login from an address is refused before it is read, if it is; `device` has a genuine proof."""
-        return _counted(self._limits.refusal(address_key(address), device, time.monotonic(), self._passwords.admits))
+    def spares(self, device: str) -> bool:
+        """Whether a login is not refused before its user is known, since its device has a genuine proof."""
+        return self._limits.spares(device, time.monotonic())
 
-    def refusal_of(self, username: str, address: str, proven_device: str) -> Reject | None:
+    def refusal(self, address: str) -> Reject | None:
+        """Why a login from an address is refused before it is read, if it is."""
+        return _counted(self._limits.refusal(address_key(address), time.monotonic(), self._passwords.admits))
+
+    async def id_of(self, username: str) -> str | None:
+        """Whose username this is, however it is spelled; those who ask at once are looked up together."""
+        return await self._ids.load(username_key(username))
+
+    def refusal_of(self, username: str, address: str) -> Reject | None:
         """Why a login is refused whatever its password is, if it is."""
-        attempt = LoginAttempt(username_key(username), address_key(address), proven_device)
+        attempt = LoginAttempt(username_key(username), address_key(address))
         return _counted(self._limits.refusal_of(attempt, time.monotonic(), self._passwords.admits))
 
     async def prove(self, user_id: str, password: str, device: Device, proven: Callable[[str], str]) -> Row[Any]:
         """The row of somebody who is logged in, and shows that it is them by their password.
 
-        `proven` names the device, if it has logged in with a username before. It counts as a login. Raises `Reject`
-        with `forbidden` (they log in elsewhere), `invalid_credentials`, `rate_limited` or `overloaded`.
+        `proven` names the device, if the user of an id has logged in on it before. It counts as a login.
+        Raises `Reject` with `forbidden` (they log in elsewhere), `invalid_credentials`, `rate_limited` or `overloaded`.
         """
         async with self._database.autocommit() as connection:
             user = (await connection.execute(select(users).where(users.c.id == user_id))).first()
         if user is None or user.username_key is None:
             raise Reject(Code.FORBIDDEN, "You log in elsewhere; there is no password of yours here.")
-        attempt = LoginAttempt(user.username_key, address_key(device.address), proven(user.username_key))
+        attempt = LoginAttempt(user.username_key, address_key(device.address), proven(user.id))
         async with self._attempted(attempt) as rank, self._passwords.turn(rank) as turn:
             if not (await self._passwords.verify(user.password_hash, password, turn)).fits:
                 raise Reject(Code.INVALID_CREDENTIALS, "The password is wrong.")
@@ -124,6 +142,7 @@ class Accounts:
     @asynccontextmanager
     async def _attempted(self, attempt: LoginAttempt) -> AsyncGenerator[Rank]:
         """Count what is done in the block as an attempt, slow it down, and tell its rank. Raises `Reject`."""
+        # Counted before it is known whether it fails: else a thousand at once would all find that nothing was counted.
         treatment = self._limits.begin(attempt, time.monotonic())
         try:
             await self._slow_down(treatment)
@@ -150,15 +169,22 @@ class Accounts:
         finally:
             self._slowed -= 1
 
+    async def _ids_of(self, names: list[str]) -> Mapping[str, str]:
+        query = select(users.c.username_key, users.c.id).where(users.c.username_key.in_(names))
+        async with self._database.autocommit() as connection:
+            return {row.username_key: row.id for row in await connection.execute(query)}
+
     async def _grant(self, name: str, password: str, device: Device, rank: Rank) -> Grant | Reject:
         known = select(users.c.id, users.c.password_hash).where(named(name))
         async with self._passwords.turn(rank) as turn:
             async with self._database.autocommit() as connection:
                 found = (await connection.execute(known)).first()
+            # For nobody it is None, against which a password is verified for as long as for anybody.
             password_hash = found.password_hash if found is not None else None
             verdict = await self._passwords.verify(password_hash, password, turn)
         if not verdict.fits or found is None:
             raise Reject(Code.INVALID_CREDENTIALS)
+        # Here alone the password itself is at hand.
         new_hash = await self._passwords.hash(password) if verdict.outdated else None
         async with self._database.transaction() as connection:
             user = await lock_user(connection, found.id)
@@ -167,6 +193,8 @@ class Accounts:
                 raise Reject(Code.INVALID_CREDENTIALS)
             if new_hash is not None:
                 await connection.execute(update(users).where(users.c.id == user.id).values(password_hash=new_hash))
+            # In the same transaction as the session: a factor that is switched on meanwhile waits for this lock, or
+            # this sees it.
             asked = await self._demand(connection, user, new_hash or user.password_hash)
             return asked or await self._sessions.begin(connection, user, device, PASSWORD)
 

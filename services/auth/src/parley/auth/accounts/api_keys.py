@@ -52,6 +52,7 @@ async def create(
     if (await connection.scalar(number) or 0) >= MAX_KEYS:
         raise Reject(Code.LIMIT_EXCEEDED, f"A bot has at most {MAX_KEYS} API keys.")
     mine = api_keys.c.user_id == user_id
+    # Whoever makes and revokes keys in a circle would else fill the table.
     ended = select(api_keys.c.id).where(mine, ~and_(*_GOOD)).order_by(api_keys.c.created_at.desc()).offset(MAX_ENDED)
     await connection.execute(delete(api_keys).where(api_keys.c.id.in_(ended)))
     text = ApiKeyText(new_id(), new_secret())
@@ -66,16 +67,23 @@ async def create(
 async def rotate(connection: AsyncConnection, which: ColumnElement[bool], overlap: timedelta) -> NewApiKey:
     """A new secret for a key; the one that it had stays good for a while, and one from before that is good no more.
 
+    It says since when each of the two is, by which `standing` tells the connections that they opened apart.
     Raises `Reject(not_found)` for a key that is not there, or is not good for anything any more.
     """
     secret = new_secret()
+    # In one statement: of two rotations at once the second keeps what the first has made as the one before.
     change = update(api_keys).where(which, *_GOOD)
+    before: Any = func.coalesce(api_keys.c.secret_since, api_keys.c.created_at)
+    # Later than the one before even where the clock was set back: else that would be taken for this one.
+    now = func.greatest(func.clock_timestamp(), before + timedelta(microseconds=1))
     row = (
         await connection.execute(
             change.values(
                 previous_hash=api_keys.c.secret_hash,
                 previous_until=func.clock_timestamp() + overlap,
+                previous_since=before,
                 secret_hash=secret_hash(secret),
+                secret_since=now,
             ).returning(api_keys)
         )
     ).first()

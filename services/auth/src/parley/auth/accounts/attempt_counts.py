@@ -44,6 +44,7 @@ class AttemptCounts:
         if window is not None and window.ends > now:
             self._windows[key] = _Window(window.attempts + 1, window.ends)
             return window.attempts + 1
+        # A window that is over goes to the end again, or the order by which they are dropped would not hold.
         self._windows.pop(key, None)
         self._make_room(now)
         self._windows[key] = _Window(1, now + self._seconds)
@@ -66,7 +67,7 @@ class AttemptCounts:
             del self._windows[key]
 
     def count(self, key: Hashable, now: float) -> int:
-        """Attempts in the key's window."""
+        """Attempts in the key's window; 0 once that is over."""
         window = self._windows.get(key)
         return window.attempts if window is not None and window.ends > now else 0
 

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.names import check_display_name
-from parley.auth.tables import users
+from parley.auth.tables import api_keys, users
 from parley.auth.user_rows import lock_user, new_user_id, require_unlike_others
 from parley.common.errors import Code, Reject
 
@@ -22,7 +22,7 @@ BOT = "bot"
 
 
 class BotDetails(BaseModel):
-    """A bot."""
+    """A bot, as its owner and administrators see it."""
 
     id: str = Field(description="its user id, with which it is invited and found in messages")
     name: str
@@ -38,6 +38,7 @@ async def create(connection: AsyncConnection, name: str, owner_id: str, limit: i
     have `limit` bots already; and for the name `invalid_payload`, or `already_exists` for one that looks like somebody
     else's username.
     """
+    # Locked, so that two requests at once do not both find one place left.
     owner = await lock_user(connection, owner_id)
     if owner is None:
         raise Reject(Code.NOT_FOUND, "There is no such user to own the bot.")
@@ -71,6 +72,14 @@ async def require(connection: AsyncConnection, bot_id: str, owner_id: str | None
     if row is None or row.kind != BOT or owner_id not in (None, row.owner_id):
         raise Reject(Code.NOT_FOUND, "There is no such bot.")
     return BotDetails.model_validate(row, from_attributes=True)
+
+
+async def of_key(connection: AsyncConnection, key_id: str) -> BotDetails:
+    """The bot of an API key, locked. Raises `Reject(not_found)`."""
+    bot_id = await connection.scalar(select(api_keys.c.user_id).where(api_keys.c.id == key_id))
+    if bot_id is None:
+        raise Reject(Code.NOT_FOUND, "There is no such API key.")
+    return await require(connection, bot_id)
 
 
 async def remove(connection: AsyncConnection, bot_id: str) -> None:

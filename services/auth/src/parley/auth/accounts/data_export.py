@@ -34,7 +34,7 @@ Further = Callable[[str], Awaitable[list[tuple[str, Any]]]]
 
 
 class DataExport:
-    """Exports what is kept of users."""
+    """Exports all that is kept of a user, to them: of auth here, of chat as chat says it."""
 
     def __init__(self, bus: Bus, own_account: OwnAccount, sessions: Sessions, further: Further) -> None:
         self._bus = bus
@@ -51,6 +51,7 @@ class DataExport:
         """
         if self._running >= AT_ONCE:
             raise Reject(Code.OVERLOADED)
+        # Last: who finds no place has not used up one of their six.
         self._limit.take(identity.user_id, time.monotonic())
         return self._lines(identity)
 
@@ -62,7 +63,7 @@ class DataExport:
         self._running += 1
         try:
             yield _line("account", await self._account(identity))
-            for session in await self._sessions.of_user(identity.user_id, identity.session):
+            for session in await self._sessions.of_user(identity.user_id, identity.login):
                 yield _line("session", session.model_dump(mode="json"))
             for kind, rows in (await self._own_account.kept(identity.user_id)).items():
                 for row in rows:

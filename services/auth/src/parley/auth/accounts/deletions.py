@@ -65,6 +65,8 @@ class Deletions:
         Returns the ids of the user and of the bots that are gone now.
         """
         gone = [user_id, *await bots.owned_by(connection, [user_id])]
+        # Written first: the deletion of the user takes everything else of them along, and this row has to be there
+        # after it.
         new = [{"user_id": each, "next_at": func.clock_timestamp()} for each in gone]
         await connection.execute(insert(deletions).values(new).on_conflict_do_nothing())
         await connection.execute(delete(users).where(users.c.id == user_id))
@@ -80,7 +82,7 @@ class Deletions:
             await connection.execute(update(deletions).where(deletions.c.user_id.in_(users)).values(once_more=True))
 
     async def run(self, bus: Bus) -> None:
-        """Ask chat, for ever."""
+        """Ask chat, for ever: at once when one was committed here, and now and then for what other processes began."""
         while True:
             busy = False
             try:

@@ -84,6 +84,8 @@ class HashingQueue:
             self._start(rank)
         else:
             await self._wait(rank)
+        # Two pools and no niceness that is set for each turn: without a privilege a thread cannot become less nice
+        # again.
         turn = Turn(self._nice_threads if rank.stranger else self._threads)
         try:
             yield turn
@@ -107,6 +109,7 @@ class HashingQueue:
         self._busy_with_strangers -= rank.stranger
         while self._waiting and self._may_start(self._waiting[0][0]):
             best, _, turn = self._waiting.pop(0)
+            # Whoever has hung up meanwhile is done already, and has taken themself out or is about to.
             if not turn.done():
                 self._start(best)
                 turn.set_result(None)
@@ -115,6 +118,7 @@ class HashingQueue:
         """Wait until this may start; then it has been counted as started."""
         if not self.admits(rank):
             raise Reject(Code.OVERLOADED)
+        # `admits` has found that this rank is better than the worst, who therefore goes.
         if len(self._waiting) >= self._places:
             _, _, worst = self._waiting.pop()
             if not worst.done():

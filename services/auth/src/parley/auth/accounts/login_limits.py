@@ -89,22 +89,27 @@ class LoginLimits:
         self._known: dict[tuple[str, str], None] = {}
         self._known_addresses: Counter[str] = Counter()
 
-    def refusal(self, address: str, device: str, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
+    def spares(self, device: str, now: float) -> bool:
+        """Whether an attempt is not refused before its user is known: a device shows a genuine proof, of whomever.
+
+        Anybody can have one, of an account of their own. So it is spared at a rate, and looked at like any other
+        beyond.
+        """
+        spared = bool(device) and self._passes.count(device, now) < PASSES.attempts
+        if spared:
+            self._passes.add(device, now)
+        return spared
+
+    def refusal(self, address: str, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
         """Why an attempt from an address is refused whatever it says, before it is read; or None.
 
-        So a flood costs little. `device` names one whose proof is genuine, though nobody knows yet for which user;
-        `admits` tells whether there is a place for somebody of a rank.
+        So a flood costs little. `admits` tells whether there is a place for somebody of a rank.
         """
-        if address in self._known_addresses:
-            return None
-        if device and self._passes.count(device, now) < PASSES.attempts:
-            self._passes.add(device, now)
-            return None
-        return self._refused(address, 0, now, admits)
+        return None if address in self._known_addresses else self._refused(address, 0, now, admits)
 
     def refusal_of(self, attempt: LoginAttempt, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
         """Why an attempt is refused whatever its password is, once its username was read; or None."""
-        if attempt.device or (attempt.username, attempt.address) in self._known:
+        if (attempt.username, attempt.address) in self._known:
             return None
         return self._refused(attempt.address, self._usernames.count(attempt.username, now), now, admits)
 
@@ -113,14 +118,18 @@ class LoginLimits:
         # Only who knows the password can use these up, and would else keep everybody's places.
         self._refuse_beyond(SUCCESSES, self._successes, attempt.username, now)
         device, pair = (attempt.username, attempt.device), (attempt.username, attempt.address)
+        # A proof can be stolen with its browser. So it has a rate like any pair, and beyond it counts as if there were
+        # none.
         if attempt.device and self._devices.count(device, now) < self._by_pair.attempts:
             return self._counted(now, 0.0, KNOWN, (self._devices, device))
         if pair in self._known:
             failures = self._known_pairs.count(pair, now)
             self._refuse_beyond(self._by_address, self._known_pairs, pair, now)
             return self._counted(now, _delay(failures), KNOWN, (self._known_pairs, pair))
+        # Looked at before this attempt is counted: the first of an address has tried nothing yet.
         rank = self._rank(attempt.address, self._usernames.count(attempt.username, now), now)
         self._try(attempt.address, now)
+        # Neither is counted yet: whoever is refused here uses nothing up, and may try again when it says.
         self._refuse_beyond(self._by_pair, self._pairs, pair, now)
         self._refuse_beyond(self._by_address, self._addresses, attempt.address, now)
         return self._counted(
@@ -143,9 +152,15 @@ class LoginLimits:
             del self._known[pair]
         else:
             self._known_addresses[attempt.address] += 1
+        # The one that succeeded longest ago: a dict keeps its keys in the order in which they came.
         while len(self._known) >= MAX_KNOWN:
             self._forget(next(iter(self._known)))
         self._known[pair] = None
+
+    def forget(self, username: str) -> None:
+        """Forget from where a user of this name logged in: it is somebody else's from now on."""
+        for pair in [pair for pair in self._known if pair[0] == username]:
+            self._forget(pair)
 
     def _refused(self, address: str, user_failures: int, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
         if (throttled := self._addresses.count(address, now) >= self._by_address.attempts) or not admits(

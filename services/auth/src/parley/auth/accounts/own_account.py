@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Row, select, true, update
+from sqlalchemy import ColumnElement, Row, exists, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.accounts import Accounts, require_strong
@@ -13,15 +13,18 @@ from parley.auth.accounts.deletions import Deletions
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.accounts.sessions import Device
 from parley.auth.database import Database
+from parley.auth.full_admins import require_another_full_admin
 from parley.auth.names import check_display_name
-from parley.auth.owners import require_another_owner
 from parley.auth.password_policy import normal
-from parley.auth.tables import api_keys, bans, identities, sessions, suspensions, users
+from parley.auth.tables import api_keys, bans, provider_accounts, provider_sessions, sessions, suspensions, users
 from parley.auth.user_rows import lock_user, require_unlike_others, revoke_sessions
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 
 T = TypeVar("T")
+
+FRESH_SECONDS = 600
+"""How old a login at a provider may be to stand for a password, which who has none cannot be asked for."""
 
 
 class Proof(NamedTuple):
@@ -30,7 +33,7 @@ class Proof(NamedTuple):
     password: str
     device: Device
     proven: Callable[[str], str]
-    """What names the device, if a user of a username has logged in on it before; else empty."""
+    """What names the device, if the user of an id has logged in on it before; else empty."""
 
 
 class OwnAccount:
@@ -53,9 +56,9 @@ class OwnAccount:
         their_bots = select(mine.c.id).where(mine.c.owner_id == user_id)
         queries = {
             "identity": select(
-                identities.c.issuer, identities.c.subject, identities.c.name, identities.c.address,
-                identities.c.created_at, identities.c.last_login_at,
-            ).where(identities.c.user_id == user_id).order_by(identities.c.created_at),
+                provider_accounts.c.issuer, provider_accounts.c.subject, provider_accounts.c.name,
+                provider_accounts.c.address, provider_accounts.c.created_at, provider_accounts.c.last_login_at,
+            ).where(provider_accounts.c.user_id == user_id).order_by(provider_accounts.c.created_at),
             "bot": select(users.c.id, users.c.name, users.c.roles, users.c.created_at)
             .where(users.c.owner_id == user_id).order_by(users.c.created_at),
             "api_key": select(
@@ -91,7 +94,8 @@ class OwnAccount:
             await connection.execute(changed.values(password_hash=password_hash, password_change_required=False))
             if not end_others:
                 return []
-            others: ColumnElement[bool] = sessions.c.id != identity.session if identity.session else true()
+            # A token without a session, such as that of a one-command stack, has no session to keep.
+            others: ColumnElement[bool] = sessions.c.id != identity.login if identity.login else true()
             return await revoke_sessions(connection, (sessions.c.user_id == proved.id) & others)
 
     async def update(self, user_id: str, changes: dict[str, str | None]) -> None:
@@ -111,18 +115,23 @@ class OwnAccount:
                 await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
 
     async def delete(
-        self, identity: Identity, proof: Proof, also: Callable[[AsyncConnection, list[str]], Awaitable[T]]
+        self, identity: Identity, proof: Proof | None, also: Callable[[AsyncConnection, list[str]], Awaitable[T]]
     ) -> T:
         """Delete an account; chat is asked to erase what was written, until it has.
 
-        `also` is done in the same transaction, with the ids of all who are gone; this returns what it does.
-        Raises `Reject` as `Accounts.prove` does, and with `forbidden` for the last administrator.
+        Without a proof it takes a login at a provider of a short while ago. `also` is done in the same transaction,
+        with the ids of all who are gone; this returns what it does. Raises `Reject` as `Accounts.prove` and
+        `lock_fresh` do, and with `forbidden` for the last administrator.
         """
-        proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
+        proved = None
+        if proof is not None:
+            proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         async with self._database.transaction() as connection:
-            await lock_proved(connection, proved)
-            await require_another_owner(connection, proved)
-            return await also(connection, await self._deletions.begin(connection, proved.id))
+            # A password was verified before the lock, which is not held for as long as that takes. What was proven is
+            # compared again under it.
+            user = await (lock_fresh(connection, identity) if proved is None else lock_proved(connection, proved))
+            await require_another_full_admin(connection, user)
+            return await also(connection, await self._deletions.begin(connection, user.id))
 
 
 async def lock_proved(connection: AsyncConnection, proved: Row[Any]) -> Row[Any]:
@@ -130,4 +139,25 @@ async def lock_proved(connection: AsyncConnection, proved: Row[Any]) -> Row[Any]
     user = await lock_user(connection, proved.id)
     if user is None or user.password_hash != proved.password_hash:
         raise Reject(Code.INVALID_CREDENTIALS)
+    return user
+
+
+async def lock_fresh(connection: AsyncConnection, identity: Identity) -> Row[Any]:
+    """The locked row of somebody without a password, who has just logged in at a provider.
+
+    Tokens are refreshed for months and are stolen; a session cannot be begun but at the provider, so its age says
+    when its user was seen last. Raises `Reject` with `fresh_login_required`, `invalid_payload` for who has a password
+    to show, and `forbidden` for users whose tokens others issue: there is no login of theirs to look at.
+    """
+    user = await lock_user(connection, identity.user_id)
+    if user is not None and user.password_hash is not None:
+        raise Reject(Code.INVALID_PAYLOAD, "Your account has a password; show it.")
+    age: Any = func.extract("epoch", func.clock_timestamp() - sessions.c.created_at)
+    session = select(age).where(sessions.c.id == identity.login, sessions.c.user_id == identity.user_id)
+    at_provider = provider_sessions.c.session_id == sessions.c.id
+    seconds = await connection.scalar(session.where(sessions.c.revoked_at.is_(None), exists().where(at_provider)))
+    if user is None or seconds is None:
+        raise Reject(Code.FORBIDDEN, "You log in elsewhere; whoever lets you in there can have your account deleted.")
+    if seconds > FRESH_SECONDS:
+        raise Reject(Code.FRESH_LOGIN_REQUIRED, data={"max_age": FRESH_SECONDS})
     return user

@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
 
 
 class Passwords:
-    """Hashes and verifies passwords."""
+    """Hashes and verifies passwords, in threads and in turn. Those of logins and of registrations wait apart."""
 
     def __init__(self, workers: int) -> None:
         self._hasher = PasswordHasher.from_parameters(PARAMETERS)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
+# It is not in a token, which holds the sixteen bytes behind it.
 SESSION_PREFIX = "s_"
 MAX_REFRESH_TOKEN = 128
 _BODY = struct.Struct(">16sQ16s")
@@ -50,6 +51,7 @@ class RefreshSeal:
             # Decoding skips what is not of the alphabet: whoever sends a line's end along has not used a token twice.
             return None
         body, seal = raw[: _BODY.size], raw[_BODY.size :]
+        # All keys are tried: after a rotation tokens of the key before are good until they are spent.
         if not any(hmac.compare_digest(seal, _seal(key, body)) for key in self._keys):
             return None
         session, expires_at, _random = _BODY.unpack(body)

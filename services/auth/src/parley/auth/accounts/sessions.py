@@ -110,7 +110,7 @@ class ReusedToken(Reject):
 
 
 class Sessions:
-    """Begins, refreshes, lists and ends sessions."""
+    """Begins, refreshes, lists and ends sessions. Gateways are told of an end by the caller, once it is committed."""
 
     def __init__(self, database: Database, signer: Signer, settings: Settings) -> None:
         self._database = database
@@ -127,6 +127,8 @@ class Sessions:
         `method` says how they proved who they are, in a word.
         """
         await require_not_banned(connection, user.id)
+        # Before the new one, so that the bound holds; the sessions that ended are the first to go, then the longest
+        # unused.
         await connection.execute(_SURPLUS, {"user": user.id, "kept": MAX_SESSIONS - 1})
         now = func.clock_timestamp()
         new = insert(sessions).values(
@@ -149,6 +151,8 @@ class Sessions:
         """
         mine, opened = refresh_tokens.c.hash == secret_hash(token), self._seal.open(token)
         async with self._database.transaction() as connection:
+            # The session is found by the seal, also for a token without a row any more: only so is a reuse of long ago
+            # told from a token that nobody made.
             found = await self._locked(connection, mine, opened)
             if found is None:
                 raise Reject(Code.INVALID_TOKEN, "The refresh token is not valid.")
@@ -159,9 +163,12 @@ class Sessions:
             expires_at = row.expires_at if row is not None else opened.expires_at if opened is not None else session.now
             if min(session.expires_at, expires_at) <= session.now:
                 raise Reject(Code.EXPIRED_TOKEN, "The refresh token has expired; log in again.")
+            # A row that was spent a moment ago means a lost answer or a second tab. Without a row the token is good by
+            # its seal alone, so it was spent longer ago than rows are kept.
             if row is not None and (row.used_at is None or session.now - row.used_at <= self._grace):
                 return await self._refresh(connection, user, session, row, device)
             await revoke_sessions(connection, sessions.c.id == session.id)
+        # Behind the transaction: what is raised within it would undo the end of the session.
         raise ReusedToken(EndedSession(session.user_id, session.id))
 
     async def end_by_token(self, token: str) -> EndedSession | None:
@@ -245,12 +252,15 @@ class Sessions:
     ) -> Grant:
         await require_not_banned(connection, user.id)
         mine = refresh_tokens.c.session_id == session.id
+        # Within its grace a token gives as many siblings as it is asked for. Without a bound one lost laptop fills the
+        # table.
         number = await connection.scalar(select(func.count()).select_from(refresh_tokens).where(mine))
         if (number or 0) >= MAX_TOKENS:
             raise Reject(Code.RATE_LIMITED)
         if row.used_at is None:
             spent = update(refresh_tokens).where(refresh_tokens.c.hash == row.hash)
             await connection.execute(spent.values(used_at=session.now))
+        # Each lost answer leaves a token behind that nobody has. Of them the newest may yet be in somebody's hands.
         unspent = select(refresh_tokens.c.hash).where(mine, refresh_tokens.c.used_at.is_(None))
         forgotten = unspent.order_by(refresh_tokens.c.issued_at.desc()).offset(MAX_UNSPENT - 1)
         await connection.execute(
@@ -276,6 +286,7 @@ class Sessions:
         )
         # Of two refreshes at once the one that waited for the other's lock may have looked at the clock before it.
         issued_at = _issued_at(user, now)
+        # No access token outlives its session: gateways would hold its connection until it expires.
         left = (session.expires_at - issued_at).total_seconds()
         ttl = max(1, min(self._access_ttl, int(left)))
         usable_until = max(expires_at, issued_at + timedelta(seconds=ttl))

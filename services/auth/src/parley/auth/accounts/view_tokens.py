@@ -30,11 +30,13 @@ class ViewToken(NamedTuple):
 async def issue(connection: AsyncConnection, signer: Signer, user: Row[Any], admin: Identity) -> ViewToken:
     """A token to read what a user can read, whose row is locked."""
     now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    # A token as old as a revocation is refused, also where the clock was set back since.
     issued_at = max(now, user.revoked_before + timedelta(microseconds=1)) if user.revoked_before else now
     ends, session_id = issued_at + timedelta(seconds=VIEW_SECONDS), f"{SESSION_PREFIX}{uuid7().hex}"
     await connection.execute(
         insert(sessions).values(
             id=session_id, user_id=user.id, last_used_at=now, expires_at=ends, usable_until=ends,
+            # A row like any login: the user sees that somebody looks, who it is, and ends it.
             device=f"seen by {admin.name}"[:128], address="", method=METHOD,
         )
     )  # fmt: skip

@@ -33,6 +33,7 @@ class AuthenticatorApps:
         data, key = self._seal.seal(secret.encode(), user_id)
         fresh = {"sealed": data, "key": key, "created_at": func.clock_timestamp(), "last_step": 0}
         new = insert(totp).values(user_id=user_id, **fresh)
+        # One that was begun and never confirmed may be replaced; one that is in use may not, without a proof.
         begun = new.on_conflict_do_update(
             index_elements=["user_id"], set_=fresh, where=totp.c.confirmed_at.is_(None)
         ).returning(totp.c.user_id)
@@ -60,6 +61,7 @@ class AuthenticatorApps:
 
     async def reseal(self, database: Database) -> None:
         """Put every secret under the newest key, so that the others may be taken away. Raises `Reject`."""
+        # In pages, by the user's id: one whose key is gone stays behind and must not be met again and again.
         others = select(totp).where(totp.c.key != self._seal.current).order_by(totp.c.user_id).limit(RESEALED)
         last = ""
         while True:
@@ -87,10 +89,11 @@ class AuthenticatorApps:
             secret = self._seal.open(SealedSecret(row.sealed, row.key), user_id).decode()
         except UnknownKey as error:
             log.error("the key of a second factor was taken away", user=user_id)
-            told = "Codes cannot be checked now; use a recovery code or ask an administrator."
-            raise Reject(Code.UNAVAILABLE, told, retryable=False) from error
+            message = "Codes cannot be checked now; use a recovery code or ask an administrator."
+            raise Reject(Code.UNAVAILABLE, message, retryable=False) from error
         step = totp_codes.step_of(secret, code, self._now(), row.last_step)
         if step is None:
             return False
+        # No code of this step or of one before counts again: whoever looked over a shoulder has nothing.
         await connection.execute(update(totp).where(mine).values(last_step=step))
         return True

@@ -32,6 +32,7 @@ async def require_left(connection: AsyncConnection, user_id: str, *, known: bool
     if row is None:
         return
     left = (row.since + WINDOW - row.now).total_seconds()
+    # Two counts, so that strangers who use up theirs leave the user's own devices what these have.
     if left > 0 and (row.known >= KNOWN if known else row.strangers >= STRANGERS):
         raise Throttled(left)
 

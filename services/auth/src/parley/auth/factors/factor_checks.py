@@ -27,7 +27,7 @@ AppCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{6}(?!\n)$", description="
 
 
 class ShownFactor(msgspec.Struct, frozen=True, kw_only=True):
-    """Exactly one of these."""
+    """What somebody shows for a second factor: exactly one of these, which `FactorChecks.check` sees to."""
 
     code: AppCode | None = None
     recovery_code: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CODE)] | None = None
@@ -35,7 +35,7 @@ class ShownFactor(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def number(self) -> int:
-        """How many are shown."""
+        """How many are shown; none means that the user is to be asked."""
         return sum(each is not None for each in (self.code, self.recovery_code, self.passkey))
 
 
@@ -68,6 +68,7 @@ class FactorChecks:
         """
         if shown.number != 1:
             raise Reject(Code.INVALID_PAYLOAD, "Show a code, a recovery code or a passkey, and one of them alone.")
+        # A signature over a challenge of ours cannot be guessed, so it is not counted; nor is a recovery code.
         if shown.passkey is not None:
             await self._keys.use(connection, user_id, shown.passkey, alone=False)
             return PASSKEY
@@ -78,6 +79,7 @@ class FactorChecks:
             )
         await code_guesses.require_left(connection, user_id, known=known)
         if await self._apps.take(connection, user_id, shown.code or ""):
+            # What its user mistyped must not add up over days.
             await code_guesses.forget(connection, user_id, known=known)
             return TOTP
         await code_guesses.count(connection, user_id, known=known)

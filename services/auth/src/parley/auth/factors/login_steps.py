@@ -35,7 +35,6 @@ STEPS_PER_ADDRESS = AttemptRate(120, 60)
 class Entered(NamedTuple):
     """Somebody who is in, by what, and which of their sessions were ended for it."""
 
-    username: str
     grant: Grant
     ended: list[str]
 
@@ -73,6 +72,7 @@ class LoginSteps:
         await require_not_banned(connection, user.id)
         if not methods:
             return self._demand_password(user, password_hash, PASSWORD)
+        # Its binding is the password that was shown: whoever changes it meanwhile has taken back this half of a login.
         ticket = self._ticket(TicketFor.SECOND_FACTOR, user, password_hash, PASSWORD)
         question = await self._checks.question(connection, user.id, methods)
         return Reject(Code.SECOND_FACTOR_REQUIRED, data={"ticket": ticket, **question})
@@ -80,7 +80,7 @@ class LoginSteps:
     async def second_factor(
         self, text: str, shown: ShownFactor, device: Device, proven_device: Callable[[str], str]
     ) -> Entered:
-        """A grant for a ticket and a second factor. `proven_device` names the device for a user of this name.
+        """A grant for a ticket and a second factor. `proven_device` names the device for the user of an id.
 
         Raises `Reject` with `invalid_credentials`, `expired_token` (begin again), `rate_limited`, `banned` or
         `password_change_required`.
@@ -90,14 +90,17 @@ class LoginSteps:
             ticket = self._tickets.open(TicketFor.SECOND_FACTOR, text, self._now())
             async with self._database.transaction() as connection:
                 user = await self._locked(connection, ticket)
-                known = bool(proven_device(user.username))
+                known = bool(proven_device(user.id))
                 shown_by = await self._checks.check(connection, user.id, shown, known=known)
+                # What is wrong is returned and not raised: the count of wrong codes has to be committed.
                 if isinstance(shown_by, str):
+                    # Spent by what was right alone. A wrong code leaves the ticket good, or a slip would cost the
+                    # password again.
                     await spent_tickets.spend(connection, text, ticket)
                     result = await self._let_in(connection, user, device, f"{ticket.proven_by}+{shown_by}")
                 else:
                     result = shown_by
-            return _entered(user, result)
+            return _entered(result)
 
     async def new_password(self, text: str, password: str, device: Device) -> Entered:
         """A grant for a ticket and another password; every session of before ends.
@@ -112,6 +115,7 @@ class LoginSteps:
                 before = (await connection.execute(select(users).where(users.c.id == ticket.user_id))).first()
             before = _require_bound(before, ticket)
             require_strong(password, before.username)
+            # An administrator wanted another password because this one may be known to others.
             if (await self._passwords.verify(before.password_hash, password)).fits:
                 raise Reject(Code.INVALID_PAYLOAD, "Choose another password than the one there is.")
             password_hash = await self._passwords.hash(password)
@@ -120,9 +124,10 @@ class LoginSteps:
                 await spent_tickets.spend(connection, text, ticket)
                 changed = update(users).where(users.c.id == user.id)
                 await connection.execute(changed.values(password_hash=password_hash, password_change_required=False))
+                # Whoever else knew the password of before may be logged in by it.
                 ended = await revoke_sessions(connection, sessions_table.c.user_id == user.id)
                 grant = await self._sessions.begin(connection, user, device, ticket.proven_by)
-            return Entered(user.username, grant, ended)
+            return Entered(grant, ended)
 
     async def passkey(self, credential: PresentedCredential, device: Device) -> Entered:
         """A grant for a passkey alone, which must have verified its user.
@@ -134,6 +139,7 @@ class LoginSteps:
         self._steps.take(address_key(device.address), time.monotonic())
         with outcome(LOGINS):
             async with self._database.autocommit() as connection:
+                # Only to know whose row to lock; what is proven is looked at under the lock.
                 user_id = await self._keys.owner_of(connection, credential)
             async with self._database.transaction() as connection:
                 user = await lock_user(connection, user_id) if user_id is not None else None
@@ -141,7 +147,7 @@ class LoginSteps:
                     raise Reject(Code.INVALID_CREDENTIALS, "The passkey was not accepted.")
                 await self._keys.use(connection, user.id, credential, alone=True)
                 result = await self._let_in(connection, user, device, PASSKEY)
-            return _entered(user, result)
+            return _entered(result)
 
     async def _let_in(
         self, connection: AsyncConnection, user: Row[Any], device: Device, proven_by: str
@@ -174,7 +180,7 @@ def _require_bound(user: Row[Any] | None, ticket: Ticket) -> Row[Any]:
     return user
 
 
-def _entered(user: Row[Any], result: Grant | Reject) -> Entered:
+def _entered(result: Grant | Reject) -> Entered:
     if isinstance(result, Reject):
         raise result
-    return Entered(user.username, result, [])
+    return Entered(result, [])

@@ -29,7 +29,7 @@ ISSUER = "Parley"
 
 
 class FactorsOverview(BaseModel):
-    """A user's second factors."""
+    """Which second factors a user has, as they and administrators see it: no secret is in it."""
 
     totp_since: datetime | None = Field(description="since when an authenticator app is in use; null: none is")
     recovery_codes_left: int
@@ -58,7 +58,7 @@ class OwnFactors:
         self._now = now
 
     async def overview(self, user_id: str) -> FactorsOverview:
-        """What a user has switched on."""
+        """What a user has switched on; nothing is proven by asking. Raises `Reject` in an outage."""
         async with self._database.autocommit() as connection:
             return FactorsOverview(
                 totp_since=await connection.scalar(select(totp.c.confirmed_at).where(totp.c.user_id == user_id)),
@@ -73,6 +73,7 @@ class OwnFactors:
         """
         proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
         async with self._database.transaction() as connection:
+            # The password may have been changed while it was being verified.
             user = await lock_proved(connection, proved)
             methods = await self._checks.methods(connection, user.id)
             shown_by: str | Reject = ""
@@ -80,11 +81,12 @@ class OwnFactors:
                 question = await self._checks.question(connection, user.id, methods)
                 shown_by = Reject(Code.SECOND_FACTOR_REQUIRED, data=question)
             elif methods:
-                known = bool(proof.proven(user.username_key))
+                known = bool(proof.proven(user.id))
                 shown_by = await self._checks.check(connection, user.id, shown, known=known)
+        # Raised here, once the count of wrong codes is committed.
         if isinstance(shown_by, Reject):
             raise shown_by
-        binding = binding_of(identity.session, user.password_hash)
+        binding = binding_of(identity.login, user.password_hash)
         return self._tickets.make(TicketFor.PROOF, user.id, binding, self._now(), shown_by)
 
     async def begin_app(self, identity: Identity, proof: str) -> tuple[str, str]:
@@ -104,6 +106,7 @@ class OwnFactors:
         """
         async with self._database.transaction() as connection:
             user = await _locked(connection, identity)
+            # Looked at before this one counts: recovery codes come with the first factor.
             first = not await self._checks.methods(connection, user.id)
             if not await self._apps.confirm(connection, user.id, code):
                 raise Reject(Code.INVALID_CREDENTIALS, "The code is wrong. Is the clock of the device right?")
@@ -129,7 +132,7 @@ class OwnFactors:
         """What a browser is asked to make a passkey. Raises `Reject`."""
         async with self._database.transaction() as connection:
             user = await self._proved(connection, identity, proof)
-            return await self._keys.registration_options(connection, user, identity.session)
+            return await self._keys.registration_options(connection, user, identity.login)
 
     async def register_passkey(
         self, identity: Identity, credential: NewCredential, name: str
@@ -138,7 +141,7 @@ class OwnFactors:
         async with self._database.transaction() as connection:
             user = await _locked(connection, identity)
             first = not await self._checks.methods(connection, user.id)
-            details = await self._keys.register(connection, user, identity.session, credential, name)
+            details = await self._keys.register(connection, user, identity.login, credential, name)
             return details, await recovery_codes.make(connection, user.id) if first else []
 
     async def rename_passkey(self, identity: Identity, passkey_id: str, name: str) -> PasskeyDetails:
@@ -157,6 +160,7 @@ class OwnFactors:
 
     async def reset(self, connection: AsyncConnection, user_id: str) -> list[str]:
         """Forget all factors of a user whose row is locked, for an administrator; returns which there were."""
+        # For the audit log; afterwards there is nothing left to tell.
         methods = await self._checks.methods(connection, user_id)
         await self._apps.remove(connection, user_id)
         await passkeys.remove(connection, passkeys_table.c.user_id == user_id)
@@ -168,7 +172,7 @@ class OwnFactors:
         """The locked row of somebody who shows a proof of this session."""
         ticket = self._tickets.open(TicketFor.PROOF, proof, self._now())
         user = await _locked(connection, identity)
-        if ticket.user_id != user.id or ticket.binding != binding_of(identity.session, user.password_hash):
+        if ticket.user_id != user.id or ticket.binding != binding_of(identity.login, user.password_hash):
             raise Reject(Code.INVALID_CREDENTIALS, "This proof is not yours, or not of this session.")
         if not ticket.proven_by and (methods := await self._checks.methods(connection, user.id)):
             # Made before there was a factor to show.

@@ -75,7 +75,7 @@ class PresentedCredential(msgspec.Struct, frozen=True):
 
 
 class VerifiedRegistration(NamedTuple):
-    """A passkey whose registration was good."""
+    """A passkey whose registration was good: what is kept of it, as the authenticator says it."""
 
     credential: bytes
     public_key: bytes
@@ -84,7 +84,7 @@ class VerifiedRegistration(NamedTuple):
 
 
 class VerifiedAssertion(NamedTuple):
-    """A signature that was good."""
+    """A signature that was good, and what it says of the authenticator. Its count is not judged yet."""
 
     sign_count: int
     backed_up: bool
@@ -118,6 +118,7 @@ class RelyingParty:
                 timeout=SECONDS * 1000,
                 exclude_credentials=[PublicKeyCredentialDescriptor(id=each) for each in known],
                 authenticator_selection=AuthenticatorSelectionCriteria(
+                    # Preferred and not required: older keys without storage are good second factors.
                     resident_key=ResidentKeyRequirement.PREFERRED,
                     user_verification=UserVerificationRequirement.PREFERRED,
                 ),
@@ -178,9 +179,11 @@ class RelyingParty:
                 expected_rp_id=self.id,
                 expected_origin=origin,
                 credential_public_key=public_key,
+                # The library would refuse it without saying why; `Passkeys` compares the counts, and logs a copy.
                 credential_current_sign_count=0,
                 require_user_verification=user_verification,
             )
+        # As above; whoever guesses learns no more than that it was not accepted.
         except Exception as error:
             raise _refused() from error
         return VerifiedAssertion(verified.new_sign_count, verified.credential_backed_up, verified.user_verified)

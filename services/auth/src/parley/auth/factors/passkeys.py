@@ -44,32 +44,33 @@ class PasskeyDetails(BaseModel):
 
 
 class UsedPasskey(NamedTuple):
-    """A passkey that was just used."""
+    """Whose passkey was just used, and whether it has made sure of its user, by a PIN or a finger."""
 
     user_id: str
     user_verified: bool
 
 
 class Passkeys:
-    """Registers and recognises passkeys."""
+    """Registers and recognises passkeys. Users' rows are locked by whoever calls, where something changes."""
 
     def __init__(self, party: RelyingParty, tickets: TicketSeal, now: Callable[[], float]) -> None:
         self.party = party
         self._tickets = tickets
         self._now = now
 
-    async def registration_options(self, connection: AsyncConnection, user: Row[Any], session: str) -> dict[str, Any]:
+    async def registration_options(self, connection: AsyncConnection, user: Row[Any], login: str) -> dict[str, Any]:
         """What a browser is asked to make a passkey. Raises `Reject` with `forbidden` or `limit_exceeded`."""
         self.party.require()
         mine = select(passkeys.c.credential).where(passkeys.c.user_id == user.id)
         known = [bytes(each) for each in (await connection.scalars(mine)).all()]
         _require_room(len(known))
-        binding = binding_of(session, user.password_hash)
+        # To the login that asks: a challenge that is read along is of no use in another one.
+        binding = binding_of(login, user.password_hash)
         challenge = self._tickets.make_raw(TicketFor.PASSKEY_REGISTRATION, user.id, binding, self._now())
         return self.party.registration_options(user.id, user.username, user.name, challenge, known)
 
     async def register(
-        self, connection: AsyncConnection, user: Row[Any], session: str, credential: NewCredential, name: str
+        self, connection: AsyncConnection, user: Row[Any], login: str, credential: NewCredential, name: str
     ) -> PasskeyDetails:
         """Keep a new passkey of a user whose row is locked.
 
@@ -79,11 +80,12 @@ class Passkeys:
         self.party.require()
         raw = challenge_in(credential.response.client_data)
         ticket = self._tickets.open_raw(TicketFor.PASSKEY_REGISTRATION, raw, self._now())
-        if ticket.user_id != user.id or ticket.binding != binding_of(session, user.password_hash):
+        if ticket.user_id != user.id or ticket.binding != binding_of(login, user.password_hash):
             raise Reject(Code.INVALID_CREDENTIALS, "The passkey was made for somebody else.")
         registered = self.party.registered(credential, raw)
         number = select(func.count()).select_from(passkeys).where(passkeys.c.user_id == user.id)
         _require_room((await connection.scalar(number)) or 0)
+        # A challenge works once, or whoever recorded an answer registers it again after its user has removed it.
         await spent_tickets.spend(connection, raw.hex(), ticket)
         new = insert(passkeys).values(
             id=f"pass_{uuid7().hex}",
@@ -132,6 +134,7 @@ class Passkeys:
         if ticket.user_id != ("" if alone else user_id) or ticket.binding != binding_of(self.party.id):
             raise _unknown()
         mine = (passkeys.c.user_id == user_id) & (passkeys.c.credential == decoded(credential.raw_id))
+        # Locked, so that of two copies that count to the same number at once one is found out.
         row = (await connection.execute(select(passkeys).where(mine).with_for_update())).first()
         if row is None or (alone and not _is_handle(credential, user_id)):
             raise _unknown()

@@ -29,6 +29,7 @@ async def make(connection: AsyncConnection, user_id: str) -> list[str]:
 async def take(connection: AsyncConnection, user_id: str, code: str) -> bool:
     """Use a code. Whether it was good."""
     mine = (recovery_codes.c.hash == _hash(user_id, code)) & recovery_codes.c.used_at.is_(None)
+    # One statement decides: of two who show the same code at once one finds it used.
     used = update(recovery_codes).where(mine).values(used_at=func.clock_timestamp())
     return await connection.scalar(used.returning(recovery_codes.c.user_id)) is not None
 
@@ -40,7 +41,7 @@ async def left(connection: AsyncConnection, user_id: str) -> int:
 
 
 async def remove(connection: AsyncConnection, user_id: str) -> None:
-    """Forget a user's codes."""
+    """Forget a user's codes, those that were used as well."""
     await connection.execute(delete(recovery_codes).where(recovery_codes.c.user_id == user_id))
 
 
@@ -49,5 +50,6 @@ def _new_code() -> str:
 
 
 def _hash(user_id: str, code: str) -> bytes:
+    # People copy them from paper: with spaces, without dashes, in capitals. With the user, so that equal codes differ.
     plain = "".join(code.lower().split()).replace("-", "")
     return secret_hash(f"{user_id} {plain}")

@@ -36,11 +36,12 @@ class SecretSeal:
 
     def seal(self, secret: bytes, owner: str) -> SealedSecret:
         """Seal a secret. It opens for this owner alone: a row that is copied to another user is worth nothing."""
+        # Random, of 96 bits: one key seals far fewer than the 2^32 secrets for which that is safe.
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return SealedSecret(nonce + self._keys[self.current].encrypt(nonce, secret, owner.encode()), self.current)
 
     def open(self, sealed: SealedSecret, owner: str) -> bytes:
-        """The secret. Raises `UnknownKey`."""
+        """The secret of this owner. Raises `UnknownKey`, also for another owner's."""
         key = self._keys.get(bytes(sealed.key))
         if key is None:
             raise UnknownKey

@@ -27,7 +27,7 @@ _AHEAD = 30
 
 
 class TicketFor(IntEnum):
-    """What a ticket is good for."""
+    """What a ticket is good for, and for nothing else: the number is under its seal."""
 
     SECOND_FACTOR = 1
     NEW_PASSWORD = 2
@@ -52,6 +52,7 @@ def binding_of(*parts: str | None) -> bytes:
     hashed = sha256()
     for part in parts:
         raw = (part or "").encode()
+        # With their lengths: else `a` and `bc` would be bound like `ab` and `c`.
         hashed.update(len(raw).to_bytes(4) + raw)
     return hashed.digest()[:16]
 
@@ -69,11 +70,12 @@ class TicketSeal:
         return body + _seal(self._keys[0], body)
 
     def make(self, purpose: TicketFor, user_id: str, binding: bytes, now: float, proven_by: str = "") -> str:
-        """A ticket as a text."""
+        """A ticket as a text, in base64url without padding: the one spelling that `open` takes."""
         return _text_of(self.make_raw(purpose, user_id, binding, now, proven_by))
 
     def open_raw(self, purpose: TicketFor, raw: bytes, now: float) -> Ticket:
         """What a ticket says. Raises `Reject`: `invalid_credentials` for one that is none of these, `expired_token`."""
+        # The seal is looked at before anything else is believed, the length of the body among it.
         body, seal = raw[:-_SEAL_BYTES], raw[-_SEAL_BYTES:]
         if len(body) < _BODY.size or not any(hmac.compare_digest(seal, _seal(key, body)) for key in self._keys):
             raise Reject(Code.INVALID_CREDENTIALS, "This ticket is not good for this.")
@@ -86,7 +88,7 @@ class TicketSeal:
         return Ticket(user_id, proven_by, binding, issued_at + SECONDS)
 
     def open(self, purpose: TicketFor, text: str, now: float) -> Ticket:
-        """The same of a text."""
+        """The same of a text. Raises as `open_raw` does."""
         try:
             raw = urlsafe_b64decode(text.encode("ascii") + b"==")
         except ValueError:

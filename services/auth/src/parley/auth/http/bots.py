@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.accounts import api_keys, bots
 from parley.auth.accounts.api_keys import MAX_SCOPES, SCOPE, ApiKeyDetails, NewApiKey
 from parley.auth.accounts.bots import BotDetails
-from parley.auth.components import Bearer, Current
-from parley.auth.http.endpoints import Done
+from parley.auth.components import Bearer, Components, Current
+from parley.auth.http.endpoints import Ok
 from parley.auth.moderation import kick_records
 from parley.auth.moderation.kicks import KickOrder
 from parley.auth.tables import api_keys as keys_table
@@ -46,7 +46,7 @@ Scopes = Annotated[
 
 
 class NewBot(msgspec.Struct, frozen=True):
-    """A bot to be made."""
+    """A bot to be made. Its name is what others see of it."""
 
     name: Name
 
@@ -116,13 +116,13 @@ async def create_bot(identity: Owner, components: Current, body: GivenBot) -> Bo
 
 
 @router.delete("/{bot_id}", summary="Delete a bot")
-async def delete_bot(bot_id: BotId, components: Current, identity: Owner) -> Done:
+async def delete_bot(bot_id: BotId, components: Current, identity: Owner) -> Ok:
     """Its keys are refused from now on and its connections end. What it wrote stays."""
     async with components.database.transaction() as connection:
         await bots.require(connection, bot_id, identity.user_id)
-        order = await removed(connection, bot_id, identity.user_id)
+        order = await remove_bot(connection, bot_id, identity.user_id)
     await components.kicks.carry_out(order)
-    return Done()
+    return Ok()
 
 
 @router.get("/{bot_id}/keys", summary="A bot's API keys")
@@ -149,28 +149,38 @@ async def create_key(identity: Owner, bot_id: BotId, components: Current, body: 
 async def rotate_key(
     identity: Owner, bot_id: BotId, key_id: KeyId, components: Current, body: GivenRotation
 ) -> NewApiKey:
-    """Its name, scopes and end stay. Both secrets are good while they overlap; without that, its connections end."""
+    """Its name, scopes and end stay. Both secrets are good while they overlap.
+
+    Connections by the secret of before end with the overlap, and at once without one.
+    """
     async with components.database.transaction() as connection:
         await bots.require(connection, bot_id, identity.user_id)
         which = (keys_table.c.id == key_id) & (keys_table.c.user_id == bot_id)
         made = await api_keys.rotate(connection, which, timedelta(seconds=body.overlap_seconds))
-    if not body.overlap_seconds:
-        # Whoever else has the secret of before may be connected by it.
-        await components.gateways.end_sessions(bot_id, [key_id])
+    await end_rotated(components, made, body)
     return made
 
 
 @router.delete("/{bot_id}/keys/{key_id}", summary="Revoke an API key")
-async def revoke_key(bot_id: BotId, key_id: KeyId, components: Current, identity: Owner) -> Done:
+async def revoke_key(bot_id: BotId, key_id: KeyId, components: Current, identity: Owner) -> Ok:
     """It is refused from now on, and connections that came with it end."""
     async with components.database.transaction() as connection:
         await bots.require(connection, bot_id, identity.user_id)
         await api_keys.revoke(connection, (keys_table.c.id == key_id) & (keys_table.c.user_id == bot_id))
     await components.gateways.end_sessions(bot_id, [key_id])
-    return Done()
+    return Ok()
 
 
-async def removed(connection: AsyncConnection, bot_id: str, by: str) -> KickOrder:
+async def end_rotated(components: Components, key: ApiKeyDetails, body: Rotation) -> None:
+    """End what a secret opened that is good no more; `RotatedKeys` sees to it if gateways do not hear of it now."""
+    if body.overlap_seconds:
+        # A secret from before the one that stays good may have been good until now.
+        await components.gateways.recheck([key.user_id])
+    else:
+        await components.gateways.end_sessions(key.user_id, [key.id])
+
+
+async def remove_bot(connection: AsyncConnection, bot_id: str, by: str) -> KickOrder:
     """Delete a bot; returns the order to end its connections, to be carried out once this is committed."""
     await bots.remove(connection, bot_id)
-    return await kick_records.order(connection, by, Code.INVALID_TOKEN, "This bot was deleted.", users=[bot_id])
+    return await kick_records.write_order(connection, by, Code.INVALID_TOKEN, "This bot was deleted.", users=[bot_id])

@@ -10,7 +10,6 @@ from fastapi import Request, Response
 
 from parley.auth.accounts.device_proofs import MAX_AGE
 from parley.auth.components import Components
-from parley.auth.names import username_key
 
 PATH = "/auth"
 PREFIX = "parley_device_"
@@ -18,17 +17,23 @@ MAX_COOKIES = 8
 """Cookies of one request that are looked at before it is read."""
 
 
-def proven_device(request: Request, components: Components, username: str) -> str:
-    """What names the device that a request comes from, if a user of this name has logged in on it; else empty."""
-    return proven_by(request.headers.get("cookie", ""), components, username)
-
-
-def proven_by(cookies: str, components: Components, username: str) -> str:
-    """The same by a Cookie header."""
-    key = username_key(username)
+def proven_device(request: Request, components: Components, user_id: str) -> str:
+    """What names the device that a request comes from, if this user has logged in on it; else empty."""
     now = components.clock.now()
-    wanted = (proof for name, proof in _shown(cookies) if name == _name(key))
-    return next((device for proof in wanted if (device := components.device_proofs.device_of(key, proof, now))), "")
+    wanted = (proof for name, proof in _shown(_cookies_of(request)) if name == _name(user_id))
+    return next((device for proof in wanted if (device := components.device_proofs.device_of(user_id, proof, now))), "")
+
+
+async def device_for(request: Request, components: Components, username: str) -> str:
+    """The same for who has a username, if anybody does.
+
+    Whose it is, is looked up for devices that show a genuine proof alone: a flood of guesses must not reach the
+    database before its turn. Raises `Reject` in an outage.
+    """
+    if not genuine_device(_cookies_of(request), components):
+        return ""
+    user_id = await components.accounts.id_of(username)
+    return proven_device(request, components, user_id) if user_id is not None else ""
 
 
 def genuine_device(cookies: str, components: Components) -> str:
@@ -38,27 +43,31 @@ def genuine_device(cookies: str, components: Components) -> str:
     return next((device for device in found if device), "")
 
 
+def remember_device(request: Request, response: Response, components: Components, user_id: str) -> None:
+    """Have the device remember that this user has just logged in on it, unless it does."""
+    if proven_device(request, components, user_id):
+        return
+    response.set_cookie(
+        _name(user_id),
+        components.device_proofs.make(user_id, components.clock.now()),
+        max_age=MAX_AGE,
+        path=PATH,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        # Strict: a page of somebody else has no need to show that its visitor was here.
+        samesite="strict",
+    )
+
+
+def _cookies_of(request: Request) -> str:
+    return request.headers.get("cookie", "")
+
+
 def _shown(cookies: str) -> Iterator[tuple[str, str]]:
     pairs = (part.strip().partition("=") for part in cookies.split(";"))
     return ((name, value) for name, _, value in pairs if name.startswith(PREFIX))
 
 
-def remember_device(request: Request, response: Response, components: Components, username: str) -> None:
-    """Have the device remember that a user of this name has just logged in on it, unless it does."""
-    if proven_device(request, components, username):
-        return
-    key = username_key(username)
-    response.set_cookie(
-        _name(key),
-        components.device_proofs.make(key, components.clock.now()),
-        max_age=MAX_AGE,
-        path=PATH,
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
-
-
-def _name(username: str) -> str:
+def _name(user_id: str) -> str:
     # One for each user of a device. Only the number of possible names is bounded by the shortness of the hash.
-    return f"{PREFIX}{blake2b(username.encode(), digest_size=4).hexdigest()}"
+    return f"{PREFIX}{blake2b(user_id.encode(), digest_size=4).hexdigest()}"

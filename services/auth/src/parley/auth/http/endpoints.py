@@ -12,7 +12,7 @@ from parley.auth.accounts.device_names import device_name
 from parley.auth.accounts.refresh_seal import MAX_REFRESH_TOKEN
 from parley.auth.accounts.sessions import Device, Grant, ReusedToken
 from parley.auth.components import Current, public_url
-from parley.auth.http.device_cookie import proven_device, remember_device
+from parley.auth.http.device_cookie import device_for, remember_device
 from parley.common.http.bodies import body_of, described
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -30,7 +30,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class RefreshToken(msgspec.Struct, frozen=True):
-    """A refresh token."""
+    """A refresh token, as it was given; another spelling of it is none."""
 
     refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REFRESH_TOKEN)]
 
@@ -39,13 +39,13 @@ GivenCredentials = Annotated[Credentials, body_of(Credentials)]
 GivenToken = Annotated[RefreshToken, body_of(RefreshToken)]
 
 
-class Done(BaseModel):
+class Ok(BaseModel):
     """Success with nothing to tell."""
 
     ok: bool = True
 
 
-class LoggedOut(Done):
+class LoggedOut(Ok):
     """A session has ended."""
 
     logout_url: str | None = Field(
@@ -54,7 +54,7 @@ class LoggedOut(Done):
 
 
 def device_of(request: Request) -> Device:
-    """What a request comes from."""
+    """What a request comes from: the address that trusted proxies say, and in short its User-Agent."""
     address = request.client.host if request.client else "unknown"
     return Device(address, device_name(request.headers.get("user-agent", "")))
 
@@ -63,7 +63,7 @@ def device_of(request: Request) -> Device:
 async def register(body: GivenCredentials, request: Request, response: Response, components: Current) -> Grant:
     """Make an account and log it in: `already_exists` if the name is taken, `forbidden` if registration is off."""
     grant = await components.accounts.register(body.username, body.password, device_of(request))
-    remember_device(request, response, components, body.username)
+    remember_device(request, response, components, grant.user_id)
     return grant
 
 
@@ -76,9 +76,9 @@ async def login(body: GivenCredentials, request: Request, response: Response, co
 
     Sets a cookie by which this device is not slowed down by what others guess.
     """
-    proven = proven_device(request, components, body.username)
+    proven = await device_for(request, components, body.username)
     grant = await components.accounts.login(body.username, body.password, device_of(request), proven)
-    remember_device(request, response, components, body.username)
+    remember_device(request, response, components, grant.user_id)
     return grant
 
 
@@ -90,6 +90,7 @@ async def refresh(body: GivenToken, request: Request, components: Current) -> Gr
     """
     try:
         return await components.sessions.rotate(body.refresh_token, device_of(request))
+    # Committed already; the connections of whoever has the other copy end as well.
     except ReusedToken as reused:
         await components.gateways.end_sessions(reused.session.user_id, [reused.session.session_id])
         raise
@@ -102,6 +103,7 @@ async def logout(body: GivenToken, request: Request, components: Current) -> Log
     """End the session of a refresh token: its refresh and access tokens are refused, its connections end."""
     if (ended := await components.sessions.end_by_token(body.refresh_token)) is None:
         return LoggedOut()
+    # Before the provider is asked anything: a logout here does not wait for one elsewhere.
     await components.gateways.end_sessions(ended.user_id, [ended.session_id])
     url = await components.logins.logout_url(ended.session_id, public_url(request, components))
     return LoggedOut(logout_url=url or None)

@@ -12,7 +12,7 @@ from parley.auth.components import Bearer, Current
 from parley.auth.factors.factor_checks import AppCode, ShownFactor, Ticketed
 from parley.auth.factors.own_factors import FactorsOverview
 from parley.auth.factors.tickets import SECONDS
-from parley.auth.http.endpoints import Done
+from parley.auth.http.endpoints import Ok
 from parley.auth.http.me import CurrentPassword, Owner, own_proof
 from parley.common.http.bodies import body_of, described
 
@@ -26,7 +26,7 @@ class ProofRequest(ShownFactor, frozen=True, kw_only=True):
 
 
 class Proven(msgspec.Struct, frozen=True):
-    """A proof."""
+    """A proof, by which the changes of some minutes are made. It is of the session that asked for it."""
 
     proof: Ticketed
 
@@ -97,11 +97,11 @@ async def confirm_totp(identity: Owner, body: GivenFirstCode, response: Response
 
 
 @router.delete("/totp", summary="Switch my authenticator app off", openapi_extra=described(Proven))
-async def remove_totp(identity: Owner, body: GivenProof, components: Current) -> Done:
+async def remove_totp(identity: Owner, body: GivenProof, components: Current) -> Ok:
     """Recovery codes go with the last factor."""
     await components.own_factors.remove_app(identity, body.proof)
     await components.own_address.tell(identity.user_id, "Your authenticator app is not asked for any more.")
-    return Done()
+    return Ok()
 
 
 @router.post("/recovery-codes", summary="Make new recovery codes", openapi_extra=described(Proven))

@@ -15,9 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.auth.accounts.attempt_counts import Throttled
 from parley.auth.components import Components, components_of
-from parley.auth.http.device_cookie import genuine_device, proven_by
+from parley.auth.http.device_cookie import genuine_device
 from parley.common.errors import Code, Reject
 from parley.common.http.problems import problem_response
+from parley.common.nesting import too_deep
 
 PATH = "/auth/login"
 MAX_READ = 4096
@@ -39,16 +40,21 @@ class LoginGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a login that is refused whatever its password is; pass on everything else."""
+        # Logins by password alone: registrations, which cost as much, have a limit and places of their own.
         if scope["type"] != "http" or scope["path"] != PATH:
             await self._app(scope, receive, send)
             return
         components = components_of(scope["app"])
         address, cookies = (scope.get("client") or ("unknown",))[0], Headers(scope=scope).get("cookie", "")
-        refusal = components.accounts.refusal(address, genuine_device(cookies, components))
+        if components.accounts.spares(genuine_device(cookies, components)):
+            # For which user it is a proof, only the database says: the app asks, and counts it for what it is.
+            await self._app(scope, receive, send)
+            return
+        refusal = components.accounts.refusal(address)
         if refusal is None:
             received = await _received(receive)
             receive = _again(received, receive)
-            refusal = _refusal_of(received, address, cookies, components)
+            refusal = _refusal_of(received, address, components)
         await (self._app if refusal is None else throttled_response(refusal))(scope, receive, send)
 
 
@@ -69,6 +75,7 @@ def _written(code: Code, retry_after: int) -> Response:
 
 async def _received(receive: Receive) -> list[Message]:
     """A body as it comes, up to a bound that no username and password exceed by themselves."""
+    # Never more than this: the app has limits of its own, for bodies that are read to their end.
     messages, size = [await receive()], 0
     while messages[-1].get("more_body") and (size := size + len(messages[-1]["body"])) < MAX_READ:
         messages.append(await receive())
@@ -85,10 +92,13 @@ def _again(received: list[Message], receive: Receive) -> Receive:
     return receive_again
 
 
-def _refusal_of(received: list[Message], address: str, cookies: str, components: Components) -> Reject | None:
+def _refusal_of(received: list[Message], address: str, components: Components) -> Reject | None:
     """Why a login is refused that can be read; the app refuses the others, in its own words."""
+    body = b"".join(message.get("body", b"") for message in received)
+    if too_deep(body):
+        return None
     try:
-        username = _body.decode(b"".join(message.get("body", b"") for message in received)).username
+        username = _body.decode(body).username
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return components.accounts.refusal_of(username, address, proven_by(cookies, components, username))
+    return components.accounts.refusal_of(username, address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -59,11 +60,11 @@ async def second_factor(body: GivenFactor, request: Request, response: Response,
     changed meanwhile; `rate_limited` where too many codes were wrong: passkeys and recovery codes are taken even then.
     """
     entered = await components.login_steps.second_factor(
-        body.ticket, body, device_of(request), lambda username: proven_device(request, components, username)
+        body.ticket, body, device_of(request), partial(proven_device, request, components)
     )
     if body.recovery_code is not None:
-        told = "Somebody logged in with a recovery code. Each works once; make new ones before none is left."
-        await components.own_address.tell(entered.grant.user_id, told)
+        message = "Somebody logged in with a recovery code. Each works once; make new ones before none is left."
+        await components.own_address.tell(entered.grant.user_id, message)
     return _let_in(entered, request, response, components)
 
 
@@ -91,5 +92,5 @@ async def passkey_login(body: GivenPasskey, request: Request, response: Response
 
 def _let_in(entered: Entered, request: Request, response: Response, components: Components) -> Grant:
     response.headers["cache-control"] = "no-store"
-    remember_device(request, response, components, entered.username)
+    remember_device(request, response, components, entered.grant.user_id)
     return entered.grant

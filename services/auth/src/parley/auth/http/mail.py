@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from parley.auth.components import Current, link_url
-from parley.auth.email_address import MAX_ADDRESS
-from parley.auth.http.endpoints import Done, device_of
+from parley.auth.email_address import MAX_EMAIL
+from parley.auth.http.endpoints import Ok, device_of
 from parley.auth.http.me import CurrentPassword, Owner, OwnPassword, own_proof
 from parley.auth.mail.mail_tokens import MAX_TOKEN
 from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
@@ -27,7 +27,7 @@ MailedToken = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN, pa
 class OwnEmail(msgspec.Struct, frozen=True):
     """An address, and the password of the account, to be sure."""
 
-    email: Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_ADDRESS)]
+    email: Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_EMAIL)]
     password: CurrentPassword
 
 
@@ -40,7 +40,7 @@ class VerifyEmail(msgspec.Struct, frozen=True):
 class ResetRequest(msgspec.Struct, frozen=True):
     """A username, or a verified e-mail address."""
 
-    identifier: Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS, pattern=r"^[!-~]{3,}(?!\n)$")]
+    identifier: Annotated[str, msgspec.Meta(max_length=MAX_EMAIL, pattern=r"^[!-~]{3,}(?!\n)$")]
 
 
 class PasswordReset(msgspec.Struct, frozen=True):
@@ -59,14 +59,14 @@ class VerifiedEmail(BaseModel):
 @router.put("/me/email", summary="Give my account an e-mail address", openapi_extra=described(OwnEmail))
 async def give(
     identity: Owner, body: Annotated[OwnEmail, body_of(OwnEmail)], request: Request, components: Current
-) -> Done:
+) -> Ok:
     """A mail is sent there; the address counts once what it says was confirmed, and until then the one of before.
 
     The answer is the same for an address that another account has. `invalid_credentials` if the password is wrong.
     """
     proof = own_proof(body.password, request, components)
     await components.own_address.give(identity, proof, body.email, link_url(request, components))
-    return Done()
+    return Ok()
 
 
 @router.post("/me/email/confirm", summary="Confirm that an address is mine", openapi_extra=described(VerifyEmail))
@@ -80,27 +80,25 @@ async def confirm(
 @router.delete("/me/email", summary="Take my address away", openapi_extra=described(OwnPassword))
 async def remove(
     identity: Owner, body: Annotated[OwnPassword, body_of(OwnPassword)], request: Request, components: Current
-) -> Done:
+) -> Ok:
     """Then a forgotten password cannot be reset by mail. `not_found` where there is none."""
     proof = own_proof(body.password, request, components)
     await components.own_address.remove(identity, proof)
-    return Done()
+    return Ok()
 
 
 @router.post("/password-reset", summary="Forgot my password", openapi_extra=described(ResetRequest))
-async def ask_reset(
-    body: Annotated[ResetRequest, body_of(ResetRequest)], request: Request, components: Current
-) -> Done:
+async def ask_reset(body: Annotated[ResetRequest, body_of(ResetRequest)], request: Request, components: Current) -> Ok:
     """If somebody has this username or verified address, a mail is on its way; the answer does not tell.
 
     `forbidden` on a server that sends no mail.
     """
     components.password_resets.ask(body.identifier, device_of(request).address, link_url(request, components))
-    return Done()
+    return Ok()
 
 
 @router.post("/password-reset/confirm", summary="Set a forgotten password", openapi_extra=described(PasswordReset))
-async def reset(body: Annotated[PasswordReset, body_of(PasswordReset)], request: Request, components: Current) -> Done:
+async def reset(body: Annotated[PasswordReset, body_of(PasswordReset)], request: Request, components: Current) -> Ok:
     """Every session and connection ends; log in with the new password, and the second factor where one is on.
 
     `invalid_credentials` for a token that is not good, or not any more.
@@ -110,4 +108,4 @@ async def reset(body: Annotated[PasswordReset, body_of(PasswordReset)], request:
     # Tokens are refused already. A gateway that cannot be told now finds out when it asks who is welcome.
     with suppress(Reject):
         await components.kicks.carry_out(order)
-    return Done()
+    return Ok()

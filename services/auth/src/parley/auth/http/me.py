@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.accounts.own_account import Proof
 from parley.auth.components import AnyBearer, Bearer, Components, Current
 from parley.auth.http.device_cookie import proven_device
-from parley.auth.http.endpoints import Done, device_of
+from parley.auth.http.endpoints import Ok, device_of
 from parley.auth.http.own_sessions import EndedSessions
 from parley.auth.moderation import kick_records
 from parley.auth.moderation.kicks import KickOrder
@@ -52,6 +52,12 @@ class OwnPassword(msgspec.Struct, frozen=True):
     """The password of the account, to be sure."""
 
     password: CurrentPassword
+
+
+class AccountDeletion(msgspec.Struct, frozen=True):
+    """The password, to be sure; who logs in at a provider alone has none, and shows a login of minutes ago."""
+
+    password: CurrentPassword | None = None
 
 
 class Me(BaseModel):
@@ -105,6 +111,7 @@ async def change_profile(
         name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET
     }
     await components.own_account.update(identity.user_id, changes)
+    # The avatar is in no identity: whoever shows it asks for it.
     if "name" in changes:
         await components.gateways.recheck([identity.user_id])
     return await me(msgspec.structs.replace(identity, name=changes.get("name", identity.name)), components)
@@ -124,26 +131,28 @@ async def change_password(
     return EndedSessions(ended=len(ended))
 
 
-@router.delete("/me", summary="Delete my account", openapi_extra=described(OwnPassword))
+@router.delete("/me", summary="Delete my account", openapi_extra=described(AccountDeletion))
 async def delete_me(
-    identity: Owner, request: Request, components: Current, body: Annotated[OwnPassword, body_of(OwnPassword)]
-) -> Done:
+    identity: Owner, request: Request, components: Current, body: Annotated[AccountDeletion, body_of(AccountDeletion)]
+) -> Ok:
     """The account, its sessions, bots and connections end now; what it and they wrote is erased. There is no way back.
 
-    `invalid_credentials` if the password is wrong, `forbidden` for the last administrator.
+    `invalid_credentials` if the password is wrong, `forbidden` for the last administrator. Without a password of your
+    own log in at your provider first: `fresh_login_required` says within how many seconds (`max_age`).
     """
-    proof = own_proof(body.password, request, components)
+    proof = None if body.password is None else own_proof(body.password, request, components)
 
     async def end(connection: AsyncConnection, gone: list[str]) -> KickOrder:
-        told = "The account was deleted."
-        return await kick_records.order(connection, identity.user_id, Code.INVALID_TOKEN, told, users=gone)
+        message = "The account was deleted."
+        return await kick_records.write_order(connection, identity.user_id, Code.INVALID_TOKEN, message, users=gone)
 
     order = await components.own_account.delete(identity, proof, end)
     components.deletions.soon()
     result = await components.kicks.carry_out(order)
+    # A gateway that was cut off may have taken what the user wrote after the erasure: chat is asked a second time.
     if result.unanswered:
         await components.deletions.repeat(order.users)
-    return Done()
+    return Ok()
 
 
 @router.get("/me/export", summary="All that is kept of me")

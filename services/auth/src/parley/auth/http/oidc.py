@@ -103,6 +103,7 @@ async def start(
     response = _sent_to(begun.location)
     response.set_cookie(
         _cookie(url), begun.browser, max_age=LOGIN_SECONDS, path="/", secure=url.startswith("https://"), httponly=True,
+        # Lax and not strict: the browser comes back from another site, and has to bring it.
         samesite="lax",
     )  # fmt: skip
     return response
@@ -113,13 +114,14 @@ async def callback(name: str, request: Request, components: Current) -> Response
     """Where providers send browsers back to. Each answer is good once, in the browser that began the login."""
     url = public_url(request, components)
     provider = components.logins.provider(name)
+    # What is too long is left out, as if it had not come: a provider has no use for it, an attacker may.
     answer = {key: value for key, value in request.query_params.items() if len(value) <= MAX_ANSWER}
     try:
         return _sent_to(await components.logins.come_back(provider, answer, _browser(request, url)))
     except Reject as rejection:
         # Nobody knows where this login was to end; the page tells people what became of it.
-        told = {"error": str(rejection.code), "error_description": rejection.message}
-        return _sent_to(with_query(f"{url}/", told))
+        error = {"error": str(rejection.code), "error_description": rejection.message}
+        return _sent_to(with_query(f"{url}/", error))
 
 
 @router.post("/oidc/token", summary="Exchange a login's code for tokens", openapi_extra=described(LoginCode))
@@ -142,6 +144,7 @@ async def backchannel_logout(name: str, request: Request, components: Current) -
         # Section 2.8: 400 for what is wrong with the request.
         response = problem_response(rejection, None if rejection.retryable else 400)
     else:
+        # A token without a session of the provider's ends all of a user's, and one is told of a user at a time.
         for user_id, sessions in groupby(sorted(ended), key=attrgetter("user_id")):
             await components.gateways.end_sessions(user_id, [session.session_id for session in sessions])
         response = Response()

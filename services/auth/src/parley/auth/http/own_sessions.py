@@ -10,7 +10,7 @@ from sqlalchemy import true
 
 from parley.auth.accounts.sessions import SessionDetails
 from parley.auth.components import Bearer, Current
-from parley.auth.http.endpoints import Done
+from parley.auth.http.endpoints import Ok
 from parley.auth.tables import sessions
 from parley.common.errors import Code, Reject
 
@@ -34,23 +34,23 @@ class EndedSessions(BaseModel):
 @router.get("", summary="Where am I logged in")
 async def list_sessions(components: Current, identity: Bearer) -> SessionList:
     """The sessions of the bearer that stand; none for who logs in elsewhere."""
-    return SessionList(sessions=await components.sessions.of_user(identity.user_id, identity.session))
+    return SessionList(sessions=await components.sessions.of_user(identity.user_id, identity.login))
 
 
 @router.delete("/{session_id}", summary="End one session")
-async def end_session(session_id: SessionId, components: Current, identity: Bearer) -> Done:
+async def end_session(session_id: SessionId, components: Current, identity: Bearer) -> Ok:
     """Its tokens are refused from now on and its connections end; `not_found` for one that is not the bearer's."""
     ended = await components.sessions.end(identity.user_id, sessions.c.id == session_id)
     if not ended:
         raise Reject(Code.NOT_FOUND, "You have no such session.")
     await components.gateways.end_sessions(identity.user_id, ended)
-    return Done()
+    return Ok()
 
 
 @router.delete("", summary="End all other sessions")
 async def end_other_sessions(components: Current, identity: Bearer) -> EndedSessions:
     """All but the session of the access token that asks; all of them if that is of none."""
-    others = sessions.c.id != identity.session if identity.session else true()
+    others = sessions.c.id != identity.login if identity.login else true()
     ended = await components.sessions.end(identity.user_id, others)
     await components.gateways.end_sessions(identity.user_id, ended)
     return EndedSessions(ended=len(ended))

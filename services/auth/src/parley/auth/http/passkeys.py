@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Response
 from parley.auth.components import Current
 from parley.auth.factors.passkey_ceremonies import NewCredential
 from parley.auth.factors.passkeys import PasskeyDetails
-from parley.auth.http.endpoints import Done
+from parley.auth.http.endpoints import Ok
 from parley.auth.http.factors import GivenProof, Proven, RecoveryCodes
 from parley.auth.http.login_steps import PasskeyOptions
 from parley.auth.http.me import Owner
@@ -76,8 +76,8 @@ async def rename(
 
 
 @router.delete("/{passkey_id}", summary="Remove a passkey", openapi_extra=described(Proven))
-async def remove(identity: Owner, passkey_id: PasskeyId, body: GivenProof, components: Current) -> Done:
+async def remove(identity: Owner, passkey_id: PasskeyId, body: GivenProof, components: Current) -> Ok:
     """It logs in no more. Recovery codes go with the last factor."""
     await components.own_factors.remove_passkey(identity, passkey_id, body.proof)
     await components.own_address.tell(identity.user_id, "A passkey was removed.")
-    return Done()
+    return Ok()

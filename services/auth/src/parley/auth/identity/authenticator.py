@@ -13,7 +13,7 @@ from sqlalchemy import text
 from parley.auth.database import Database
 from parley.auth.identity.key_verifier import KeyVerifier
 from parley.auth.metrics import AUTHENTICATIONS, outcome
-from parley.auth.standing import Checked, Holder, Standing, check, gone
+from parley.auth.standing import HeldStanding, Standing, UserAndLogin, check, gone
 from parley.auth.tokens import api_key
 from parley.auth.tokens.claims import GUEST_PREFIX, LOCAL_PREFIX
 from parley.auth.tokens.verifier import Verifier
@@ -46,7 +46,7 @@ _REMEMBER = text(
 )
 
 
-class Identities:
+class Authenticator:
     """Answers who the bearer of a token is."""
 
     def __init__(
@@ -92,13 +92,14 @@ class Identities:
                     claims.roles,
                     claims.issued_at,
                     float(claims.expires_at),
-                    claims.session,
+                    claims.login,
                     scopes=claims.scopes,
                 )
                 welcome = await self._welcome(proved)
                 return msgspec.structs.replace(welcome, valid_for=max(0.0, claims.expires_at - self._now()))
             if not request.guest:
                 raise Reject(Code.MISSING_TOKEN)
+            # Eighty random bits: no guest becomes another one who was here before.
             number = secrets.token_hex(10)
             return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time(), kicks=0)
 
@@ -114,11 +115,12 @@ class Identities:
         async with self._database.autocommit() as connection:
             # They were as old as they say when the question came, and grow older while the database is waited for.
             waited = time.monotonic() - asked
-            known = await check(connection, {(held.user_id, held.session) for held in request.held})
+            known = await check(connection, {(held.user_id, held.login) for held in request.held})
         users: list[Unwelcome] = []
         changed: list[ChangedUser] = []
         for position, held in enumerate(request.held):
-            found = known[held.user_id, held.session]
+            # By user and login: of two devices of one user one may have to go and the other may stay.
+            found = known[held.user_id, held.login]
             refusal = found.refusal(held, waited, must_exist=held.user_id.startswith(LOCAL_PREFIX))
             if refusal is not None:
                 users.append(Unwelcome(position, str(refusal.code), refusal.message))
@@ -133,6 +135,7 @@ class Identities:
         standing = found.standing
         if standing is not None and (refusal := standing.refusal(proved.issued_at)) is not None:
             raise refusal
+        # Of users of others nobody knows anything before their first token; our own exist, or are gone.
         if standing is None:
             if proved.user_id.startswith(LOCAL_PREFIX):
                 raise gone()
@@ -144,22 +147,22 @@ class Identities:
             now |= {"name": standing.name, "roles": standing.roles}
         return msgspec.structs.replace(proved, **now)
 
-    async def _look_up(self, proved: list[Identity]) -> dict[Identity, Checked]:
+    async def _look_up(self, proved: list[Identity]) -> dict[Identity, HeldStanding]:
         async with self._database.autocommit() as connection:
-            found = await check(connection, {_holder(identity) for identity in proved})
+            found = await check(connection, {_user_and_login(identity) for identity in proved})
             # One row cannot be written twice by a statement; the last that was seen of a user stands.
             seen = {
                 identity.user_id: {"id": identity.user_id, "name": identity.name, "roles": identity.roles}
                 for identity in proved
-                if _is_news(identity, found[_holder(identity)].standing)
+                if _is_news(identity, found[_user_and_login(identity)].standing)
             }
             if seen:
                 await connection.execute(_REMEMBER, {"seen": msgspec.json.encode(list(seen.values())).decode()})
-        return {identity: found[_holder(identity)] for identity in proved}
+        return {identity: found[_user_and_login(identity)] for identity in proved}
 
 
-def _holder(identity: Identity) -> Holder:
-    return identity.user_id, identity.session
+def _user_and_login(identity: Identity) -> UserAndLogin:
+    return identity.user_id, identity.login
 
 
 def _change(position: int, held: HeldUser, standing: Standing | None) -> ChangedUser | None:

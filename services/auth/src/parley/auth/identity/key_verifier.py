@@ -28,7 +28,10 @@ _FIND = text(
     """
     SELECT key.id, key.user_id, known.name, key.scopes, key.secret_hash,
            CASE WHEN key.previous_until > clock_timestamp() THEN key.previous_hash END AS previous_hash,
-           extract(epoch FROM key.created_at)::float8 AS created_at,
+           extract(epoch FROM coalesce(key.secret_since, key.created_at))::float8 AS secret_since,
+           extract(epoch FROM coalesce(key.previous_since, key.created_at))::float8 AS previous_since,
+           extract(epoch FROM key.previous_until)::float8 AS previous_until,
+           extract(epoch FROM key.previous_until - clock_timestamp())::float8 AS previous_left,
            extract(epoch FROM key.expires_at)::float8 AS expires_at,
            extract(epoch FROM key.expires_at - clock_timestamp())::float8 AS seconds_left,
            key.revoked_at IS NOT NULL AS revoked,
@@ -48,7 +51,7 @@ class VerifiedKey(NamedTuple):
 
 
 class KeyVerifier:
-    """Checks API keys against the database."""
+    """Checks API keys against the database, those that come at once in one statement. Nothing is remembered of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,14 +64,16 @@ class KeyVerifier:
         await self._used.close()
 
     async def verify(self, token: str) -> VerifiedKey:
-        """Who presents this key.
+        """Who presents this key. Their identity is as old as the secret that they show, and no longer good than it.
 
         Raises `Reject` with `invalid_token`, `revoked_token`, `expired_token` or `unavailable`.
         """
         key = api_key.parse(token)
         row = await self._keys.load(key.id) if key is not None else None
-        if key is None or row is None or not _fits(row, secret_hash(key.secret)):
+        secret = _shown(row, secret_hash(key.secret)) if key is not None and row is not None else None
+        if key is None or row is None or secret is None:
             raise Reject(Code.INVALID_TOKEN, "The API key is not valid.")
+        # Only whoever has shown the secret is told what became of the key.
         if row.revoked:
             raise Reject(Code.REVOKED_TOKEN, "The API key was revoked.")
         if row.seconds_left is not None and row.seconds_left <= 0:
@@ -78,9 +83,9 @@ class KeyVerifier:
             with suppress(Reject):
                 await self._used.load(key.id)
         identity = Identity(
-            row.user_id, row.name, (), row.created_at, row.expires_at or 0.0, session=key.id, scopes=tuple(row.scopes)
+            row.user_id, row.name, (), secret.since, secret.expires_at, login=key.id, scopes=tuple(row.scopes)
         )
-        return VerifiedKey(identity, row.seconds_left or 0.0)
+        return VerifiedKey(identity, secret.seconds_left)
 
     async def _look_up(self, ids: list[str]) -> Mapping[str, Row[Any]]:
         async with self._database.autocommit() as connection:
@@ -92,7 +97,23 @@ class KeyVerifier:
         return {}
 
 
-def _fits(row: Row[Any], presented: bytes) -> bool:
-    fits = hmac.compare_digest(row.secret_hash, presented)
-    # After a rotation the secret before is good for a while.
-    return (row.previous_hash is not None and hmac.compare_digest(row.previous_hash, presented)) or fits
+class _ShownSecret(NamedTuple):
+    """The secret of a key that was shown: since when there is it, and how long it is good; 0 for without an end."""
+
+    since: float
+    expires_at: float
+    seconds_left: float
+
+
+def _shown(row: Row[Any], presented: bytes) -> _ShownSecret | None:
+    """Which secret of a key this is; None for neither."""
+    # Both are compared whatever the first says, so that the time tells nothing.
+    previous = row.previous_hash is not None and hmac.compare_digest(row.previous_hash, presented)
+    if hmac.compare_digest(row.secret_hash, presented):
+        return _ShownSecret(row.secret_since, row.expires_at or 0.0, row.seconds_left or 0.0)
+    if not previous:
+        return None
+    # After a rotation the secret before is good for a while, and what it opens ends by itself when that is over. The
+    # number may be below nothing by what the statement took, and 0 would mean for ever.
+    left = max(0.001, min(row.previous_left, row.seconds_left or row.previous_left))
+    return _ShownSecret(row.previous_since, min(row.previous_until, row.expires_at or row.previous_until), left)

@@ -21,7 +21,7 @@ SWEPT = 1_000
 
 
 class Purpose(StrEnum):
-    """What a token is good for."""
+    """What a token is good for. One that was mailed for one purpose is nothing for another."""
 
     VERIFY = "verify"
     RESET = "reset"
@@ -70,8 +70,10 @@ async def take(connection: AsyncConnection, token: str, purpose: Purpose, user: 
     None if it is not theirs, over, used, or of before the password was changed.
     """
     found = await find(connection, token, purpose)
+    # Bound to the password: whoever changes it, for fear of somebody else, makes the links of before worthless.
     if found is None or found.user_id != user.id or found.password != secret_hash(user.password_hash or ""):
         return None
     mine = (mail_tokens.c.user_id == user.id) & (mail_tokens.c.purpose == str(purpose))
+    # All of this purpose: older mails in the same box must not work after the newest has.
     await connection.execute(delete(mail_tokens).where(mine))
     return found.address

@@ -51,7 +51,7 @@ class OwnAddress:
         self._recipients = AttemptLimit(PER_ADDRESS)
 
     async def of_user(self, user_id: str) -> VerifiedAddress | None:
-        """The verified address of a user."""
+        """The verified address of a user; None without one. What waits to be verified is in its mail alone."""
         async with self._database.autocommit() as connection:
             return await _address_of(connection, user_id)
 
@@ -64,6 +64,7 @@ class OwnAddress:
         require_address(address)
         self._require_mail()
         proved = await self._accounts.prove(identity.user_id, proof.password, proof.device, proof.proven)
+        # By the mailbox, whoever asks: many accounts together must not fill somebody's inbox.
         self._recipients.take(mailbox_key(address), time.monotonic())
         async with self._database.transaction() as connection:
             user = await lock_proved(connection, proved)
@@ -72,6 +73,7 @@ class OwnAddress:
         if token is None:
             raise Reject(Code.RATE_LIMITED, "Too many mails within an hour; try again later.")
         letter = letters.verification(user.username, token, public_url)
+        # The asker is answered alike. Whose address it is learns that somebody has tried.
         if owner is not None and owner.id != user.id:
             letter = letters.already_used(owner.username)
         self._mailer.send(address, letter)
@@ -98,8 +100,9 @@ class OwnAddress:
         except IntegrityError as error:
             raise Reject(Code.ALREADY_EXISTS, "Another account has this address.") from error
         if before is not None and mailbox_key(before.address) != mailbox_key(address):
-            told = "Your account has another e-mail address now, and this one is not used any more."
-            self._mailer.send(before.address, letters.notice(user.username, told))
+            message = "Your account has another e-mail address now, and this one is not used any more."
+            # To the address of before: whoever took the account over reads only the new one.
+            self._mailer.send(before.address, letters.notice(user.username, message))
         return address
 
     async def remove(self, identity: Identity, proof: Proof) -> None:
@@ -111,8 +114,8 @@ class OwnAddress:
             address = await connection.scalar(gone)
         if address is None:
             raise Reject(Code.NOT_FOUND, "Your account has no e-mail address.")
-        told = "This e-mail address was taken from your account."
-        self._mailer.send(address, letters.notice(proved.username, told))
+        message = "This e-mail address was taken from your account."
+        self._mailer.send(address, letters.notice(proved.username, message))
 
     async def tell(self, user_id: str, what: str) -> None:
         """Write to the owner of an account that something was changed, if there is an address to write to.

@@ -98,6 +98,7 @@ class PasswordResets:
         good, `invalid_payload` for a weak password, or the one there is where an administrator wants another,
         `rate_limited` or `overloaded`.
         """
+        # Before the database is asked: tokens cannot be guessed, but whoever tries must not cost anything.
         self._confirmers.take(address_key(address), time.monotonic())
         async with self._database.autocommit() as connection:
             found = await mail_tokens.find(connection, token, Purpose.RESET)
@@ -123,10 +124,10 @@ class PasswordResets:
             await revoke_all(connection, user.id)
             actor = Actor(Identity(user.id, user.name), correlation)
             await actor.record(connection, "user.password_reset", user.id, {"by": "mail"})
-            told = "Your password was reset; log in again."
-            order = await kick_records.order(connection, user.id, Code.REVOKED_TOKEN, told, users=[user.id])
-        told = "Its password was reset by a link that was mailed to you, and it was logged out everywhere."
-        self._mailer.send(sent_to, letters.notice(user.username, told))
+            message = "Your password was reset; log in again."
+            order = await kick_records.write_order(connection, user.id, Code.REVOKED_TOKEN, message, users=[user.id])
+        message = "Its password was reset by a link that was mailed to you, and it was logged out everywhere."
+        self._mailer.send(sent_to, letters.notice(user.username, message))
         return order
 
     async def _answer(self, asked: _Asked) -> None:
@@ -135,6 +136,7 @@ class PasswordResets:
             return
         async with self._database.transaction() as connection:
             user = await lock_user(connection, found.user_id)
+            # Who logs in at a provider alone has no password to forget.
             if user is None or user.password_hash is None:
                 return
             token = await mail_tokens.make(connection, user, Purpose.RESET, found.address, LIFETIME)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.database import Database
 from parley.auth.moderation.audit import Actor
-from parley.auth.moderation.restrictions import detail_of, end_of, told
+from parley.auth.moderation.restrictions import audit_detail, detail_of, end_of, right_to_lift
 from parley.auth.moderation.restrictions import lift as lift_row
 from parley.auth.standing import stands
 from parley.auth.tables import address_bans
@@ -28,6 +28,8 @@ from parley.common.wire.address_bans import BANNED, MAX_ADDRESS_BANS, AddressBan
 from parley.framework import Bus
 
 RENEW_SECONDS = 2.0
+BANS_LOCK = 0x6E657473
+"""Key of the advisory lock under which ranges are banned: two bans of one at once would both find none that stands."""
 
 _STANDS = stands(address_bans)
 
@@ -37,27 +39,32 @@ async def ban(
 ) -> datetime | None:
     """Ban a range, for ever without a duration, replacing a ban of the same range; returns until when.
 
-    Raises `Reject(limit_exceeded)` when as many stand as gateways can be told.
+    Raises `Reject` with `limit_exceeded` when as many stand as gateways can be told, and `forbidden` where one of it
+    stands that somebody who may more has set.
     """
+    await connection.execute(select(func.pg_advisory_xact_lock(BANS_LOCK)))
     same = address_bans.c.range == str(banned)
-    before = await lift_row(connection, address_bans, same)
+    before = await lift_row(connection, address_bans, same, admin)
     standing = await connection.scalar(select(func.count()).select_from(address_bans).where(_STANDS))
     if (standing or 0) >= MAX_ADDRESS_BANS:
         raise Reject(Code.LIMIT_EXCEEDED, f"At most {MAX_ADDRESS_BANS} ranges are banned at a time.")
     row = {"range": str(banned), "reason": reason, "banned_by": admin.user_id, "expires_at": end_of(duration)}
-    new = insert(address_bans).values(row)
+    new = insert(address_bans).values({**row, "right_to_lift": right_to_lift(admin)})
     made = (await connection.execute(new.returning(address_bans))).one()
-    changed = {"before": {"ban": told(before)}, "after": {"ban": told(made)}}
+    changed = {"before": {"ban": audit_detail(before)}, "after": {"ban": audit_detail(made)}}
     await admin.record(connection, "address.ban", str(banned), detail_of(reason, duration), **changed)
     return made.expires_at
 
 
 async def lift(connection: AsyncConnection, ban_id: int, admin: Actor) -> None:
-    """End a ban. Raises `Reject(not_found)` when there is none of this id that stands."""
-    before = await lift_row(connection, address_bans, address_bans.c.id == ban_id)
+    """End a ban.
+
+    Raises `Reject` with `not_found` when there is none of this id that stands, `forbidden` for one of who may more.
+    """
+    before = await lift_row(connection, address_bans, address_bans.c.id == ban_id, admin)
     if before is None:
         raise Reject(Code.NOT_FOUND, "There is no such ban, or it has ended.")
-    changed = {"before": {"ban": told(before)}, "after": {"ban": None}}
+    changed = {"before": {"ban": audit_detail(before)}, "after": {"ban": None}}
     await admin.record(connection, "address.unban", str(before.range), **changed)
 
 
@@ -91,6 +98,7 @@ class AddressBans:
     async def renew(self) -> list[AddressBan]:
         """Read them anew. Raises `Reject` in an outage, in which those that are known go on."""
         left: Any = func.extract("epoch", address_bans.c.expires_at - func.clock_timestamp())
+        # In seconds from now, and not until when: clocks of gateways differ from the database's.
         query = select(address_bans.c.range, left).where(_STANDS).limit(MAX_ADDRESS_BANS)
         async with self._database.autocommit() as connection:
             rows = (await connection.execute(query)).all()
@@ -103,6 +111,7 @@ class AddressBans:
 
     async def _run(self) -> None:
         while True:
+            # Another replica may have changed them; between replicas nothing is said.
             await asyncio.sleep(RENEW_SECONDS)
             with suppress(Reject):
                 await self.renew()

@@ -54,7 +54,7 @@ class Actor:
 
     @property
     def user_id(self) -> str:
-        """The administrator's user id."""
+        """The administrator's user id, by which entries name them whatever they are called later."""
         return self.identity.user_id
 
     async def record(
@@ -66,8 +66,11 @@ class Actor:
         *,
         before: Detail | None = None,
         after: Detail | None = None,
-    ) -> None:
-        """Write an entry in the caller's transaction, so that an action and its entry exist together or not at all."""
+    ) -> bool:
+        """Write an entry in the caller's transaction, so that an action and its entry exist together or not at all.
+
+        Whether it is new: False for the retry of a request that has left its entry.
+        """
         entry = {
             "admin_id": self.identity.user_id,
             "admin_name": self.identity.name,
@@ -79,8 +82,9 @@ class Actor:
             "correlation": self.correlation,
             "request_id": self.request_id,
         }
+        # Without what is None: of JSON that would be a null that is stored, and not a value that is missing.
         known = insert(audit).values(**{key: value for key, value in entry.items() if value is not None})
-        await connection.execute(known.on_conflict_do_nothing())
+        return (await connection.execute(known.on_conflict_do_nothing())).rowcount > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,7 @@ async def export(database: Database, wanted: AuditFilter, after: int, limit: int
     Raises `Reject` in an outage, before or after what has been given out.
     """
     while limit > 0:
+        # By the id, so that an export that breaks off goes on where it was; entries are never changed.
         page = select(audit).where(audit.c.id > after, *wanted.conditions())
         page = page.order_by(audit.c.id).limit(min(limit, EXPORT_PAGE))
         async with database.autocommit() as connection:

@@ -74,6 +74,7 @@ class GatewayMemory:
         sightings = self._registry.sightings()
         known, alive = {sighting.address for sighting in sightings}, set(self._registry.alive())
         gone, now = self._kept - known, time.monotonic()
+        # Nothing is written for as long as nothing changes: a sign of life comes each second from each gateway.
         if not gone and alive == self._alive and now - self._written < REFRESH_INTERVAL:
             return
         # Who has just fallen silent is written once more: it is remembered from when it was last heard.

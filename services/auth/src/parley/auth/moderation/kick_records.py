@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -82,7 +82,7 @@ class KickRecord:
     forgotten: list[str] = field(default_factory=list[str])
 
 
-async def order(
+async def write_order(
     connection: AsyncConnection,
     admin_id: str,
     code: Code,
@@ -90,9 +90,26 @@ async def order(
     *,
     users: Iterable[str] = (),
     ranges: Iterable[str] = (),
+    begun: KickOrder | None = None,
 ) -> KickOrder:
-    """Write down a kick in the caller's transaction, to be carried out once that is committed."""
-    new = KickOrder(f"kick_{uuid7().hex}", tuple(users), tuple(ranges), code, reason)
+    """Write down a kick in the caller's transaction, to be carried out once that is committed.
+
+    `begun` is what transactions before have written down of the same kick, which this one adds to.
+    """
+    more_users, more_ranges = tuple(users), tuple(ranges)
+    if begun is not None:
+        # It counts from now: the process that wrote the part of before is still at it, so no other is to take it over.
+        added = update(kicks).where(kicks.c.id == begun.id)
+        await connection.execute(
+            added.values(
+                at=func.clock_timestamp(),
+                users=[*begun.users, *more_users],
+                ranges=[*begun.ranges, *more_ranges],
+                carried_out_at=None,
+            )
+        )
+        return replace(begun, users=(*begun.users, *more_users), ranges=(*begun.ranges, *more_ranges))
+    new = KickOrder(f"kick_{uuid7().hex}", more_users, more_ranges, code, reason)
     await connection.execute(
         insert(kicks).values(
             id=new.id, admin_id=admin_id, users=list(new.users), ranges=list(new.ranges), code=str(code), reason=reason
@@ -116,6 +133,7 @@ class KickRecords:
 
     async def carry_out(self, kick: KickOrder, min_age: float = 0.0) -> KickResult:
         """End the connections, and write down who owes an answer. Raises `Reject` when nobody can be told."""
+        # Told first, written then: a crash between the two tells them again, which ends nobody who came since.
         result = await self._gateways.kick(kick, min_age)
         try:
             await self._write(kick, result)
@@ -126,8 +144,8 @@ class KickRecords:
     async def find(self, kick_id: str) -> KickRecord | None:
         """A kick and what is known of it now; None for one that is not remembered."""
         async with self._database.autocommit() as connection:
-            told = (column for column in kicks.c if column is not kicks.c.carried_out_at)
-            row = (await connection.execute(select(*told).where(kicks.c.id == kick_id))).mappings().first()
+            shown = (column for column in kicks.c if column is not kicks.c.carried_out_at)
+            row = (await connection.execute(select(*shown).where(kicks.c.id == kick_id))).mappings().first()
             if row is None:
                 return None
             owed = select(kick_gateways.c.name, kick_gateways.c.state).where(kick_gateways.c.kick_id == kick_id)
@@ -162,6 +180,7 @@ class KickRecords:
             return  # the broker says that nobody listens, which the order's own answer says as well
         report = decode(message.data, OperationReport)
         settle = {"kick": subjects.parse_kicked(message.subject), "address": report.gateway, "ended": report.matched}
+        # By the gateway's row, which changes once: an answer that is delivered twice, or to two replicas, counts once.
         async with self._database.autocommit() as connection:
             settled = (await connection.execute(_SETTLE, settle)).rowcount
         if settled:
@@ -199,6 +218,7 @@ class KickRecords:
         async with self._database.autocommit() as connection:
             rows = (await connection.execute(owed)).all()
         for row in rows:
+            # Told again each second until it answers: it is asked for what is older than the kick, so it does no harm.
             if self._gateways.is_alive(row.address):
                 await self._gateways.kick_late(_order_of(row), row.address, _age_of(row))
             elif self._gateways.is_forgotten(row.address):

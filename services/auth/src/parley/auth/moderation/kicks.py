@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from parley.auth.metrics import KICKED_CONNECTIONS, KICKS
+from parley.auth.metrics import KICKED_CONNECTIONS, KICKS_SENT
 from parley.common.process.logs import get_logger
 from parley.common.wire import subjects
 from parley.common.wire.operations import (
@@ -63,7 +63,7 @@ class KickOrder:
 
 
 class Gateways:
-    """Kicks and lists on all gateways."""
+    """Has all gateways kick and list, and says which of them may hold more than they have said."""
 
     def __init__(self, requests: GatewayRequests) -> None:
         self._requests = requests
@@ -74,8 +74,9 @@ class Gateways:
         It is sent whoever seems to be alive; without a connection, as soon as there is one. Raises `Reject` when it
         cannot even wait for that.
         """
-        KICKS.labels(str(order.code)).inc()
+        KICKS_SENT.labels(str(order.code)).inc()
         kick = order.operation(min_age)
+        # The order waits in the bus for a connection. Whoever is cut off owes an answer until it is there.
         if not self._requests.bus.connected:
             await self._requests.send(kick, "")
             return self._nobody_answered()
@@ -91,16 +92,16 @@ class Gateways:
 
     async def renew_address_bans(self) -> KickResult:
         """Have gateways ask which ranges are banned, and end who is from one; says how many were ended."""
-        return await self._told(RenewAddressBans(Selection(""), ""))
+        return await self._request(RenewAddressBans(Selection(""), ""))
 
     async def recheck(self, users: Collection[str]) -> KickResult:
         """Have gateways ask now who some users are and whether they may stay; `disconnected` counts their connections.
 
         What they ask about is committed before. So a gateway that misses this learns it as soon as it asks of itself.
         """
-        return await self._told(Recheck(Selection("", users=tuple(users)), ""))
+        return await self._request(Recheck(Selection("", users=tuple(users)), ""))
 
-    async def _told(self, news: Recheck | RenewAddressBans) -> KickResult:
+    async def _request(self, news: Recheck | RenewAddressBans) -> KickResult:
         try:
             replies = await self._requests.request(
                 lambda inbox: msgspec.structs.replace(news, inbox=inbox), "", OperationReport, ANSWER_TIMEOUT
@@ -116,11 +117,13 @@ class Gateways:
         The sessions have ended in the database before. So whoever misses this, and whoever cannot be told now, finds
         out as soon as they ask who is still welcome.
         """
+        # Without an answer, unlike a kick: what is missed is found out by asking who is welcome, so nothing has to be
+        # followed up.
         ended = tuple(sessions)
         if not ended:
             return
-        KICKS.labels(str(Code.REVOKED_TOKEN)).inc()
-        selection = Selection("", user_id=user_id, sessions=ended)
+        KICKS_SENT.labels(str(Code.REVOKED_TOKEN)).inc()
+        selection = Selection("", user_id=user_id, logins=ended)
         try:
             await self._requests.send(Kick(selection, "", str(Code.REVOKED_TOKEN), "This session was ended."), "")
         except Reject as rejection:
@@ -144,6 +147,7 @@ class Gateways:
     def is_forgotten(self, address: str) -> bool:
         """Whether a gateway has gone for good, as far as anybody can tell: it said so, or was silent for minutes."""
         registry = self._requests.registry
+        # Until it has listened for a while the registry knows nobody, and would take every gateway for gone.
         return registry.warmed_up and address not in registry.alive() and address not in registry.silent()
 
     def is_alive(self, address: str) -> bool:

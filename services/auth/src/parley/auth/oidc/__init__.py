@@ -11,5 +11,5 @@ Each step takes what the one before it left, once; only the browser that began a
 verifier, can take the next. No token is ever part of a URL.
 
 Reading order: `redirects` and `provider_tokens` (what is believed, pure), `provider` (what is asked of a provider),
-`identities` (whose account it is), `logins`, `logouts`.
+`provider_accounts` (whose account it is), `logins`, `logouts`.
 """

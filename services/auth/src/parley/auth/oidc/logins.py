@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.accounts.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
-from parley.auth.oidc.identities import account_of
 from parley.auth.oidc.provider import LoginSecrets, OpenIdProvider, challenge_of
+from parley.auth.oidc.provider_accounts import account_of
 from parley.auth.oidc.redirects import Destination, destination, with_query
 from parley.auth.tables import login_codes, oidc_logins, provider_logouts, provider_sessions, refresh_tokens
 from parley.auth.tokens.secret_hash import secret_hash
@@ -40,7 +40,7 @@ MAX_APP_STATE = 512
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
-class Begun(NamedTuple):
+class LoginStart(NamedTuple):
     """Where the browser goes, and the secret that its cookie has to hold then."""
 
     location: str
@@ -48,7 +48,7 @@ class Begun(NamedTuple):
 
 
 class OpenIdLogins:
-    """Logins at the configured providers."""
+    """Logins at the configured providers. Between steps all of it is in the database: any replica takes the next."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class OpenIdLogins:
         app_state: str,
         browser: str,
         address: str,
-    ) -> Begun:
+    ) -> LoginStart:
         """Begin a login that ends at `return_to`; `browser` is what the browser's cookie holds already, if it does.
 
         Raises `Reject(invalid_payload)` for a place that is not allowed; what fails later is told there.
@@ -100,29 +100,33 @@ class OpenIdLogins:
             raise Reject(Code.INVALID_PAYLOAD, "return_to is neither a path of this server nor a registered URI.")
         if (challenge or not target.own) and not _CHALLENGE.fullmatch(challenge):
             raise Reject(Code.INVALID_PAYLOAD, "An app needs a code_challenge (S256).")
+        # Two logins that are begun in two tabs share the cookie, so that neither takes it from the other.
         browser = browser if _CHALLENGE.fullmatch(browser) else secrets.token_urlsafe(32)
         redirect_uri = f"{public_url}/auth/oidc/{provider.name}/callback"
+        # Three secrets for three dangers: an answer from elsewhere, a token of another login, a code that is stolen on
+        # its way.
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         attempt = LoginSecrets(state, nonce, verifier, redirect_uri)
         try:
             location = await provider.authorization_url(attempt)
             await self._remember(provider, attempt, target, challenge, app_state, browser, address_key(address))
         except Reject as rejection:
-            return Begun(_told(target.url, rejection, app_state), browser)
-        return Begun(location, browser)
+            return LoginStart(_error_redirect(target.url, rejection, app_state), browser)
+        return LoginStart(location, browser)
 
     async def come_back(self, provider: OpenIdProvider, answer: Mapping[str, str], browser: str) -> str:
         """Where the browser goes now that it is back from the provider: with a code for a grant, or with an error.
 
         Raises `Reject` with `expired_token` for a login that this browser did not begin, or not lately.
         """
+        # Taken before anything else is asked: an answer that is sent twice finds nothing.
         login = await self._take(provider, answer.get("state", ""), browser)
         try:
             with outcome(LOGINS):
                 code = await self._accept(provider, login, answer)
         except Reject as rejection:
             log.info("a login failed", provider=provider.name, code=str(rejection.code), why=rejection.message)
-            return _told(login.destination, rejection, login.app_state)
+            return _error_redirect(login.destination, rejection, login.app_state)
         return with_query(login.destination, {"code": code, "state": login.app_state})
 
     async def exchange(self, code: str, verifier: str, browser: str, device: Device) -> Grant:
@@ -142,8 +146,10 @@ class OpenIdLogins:
             user = await lock_user(connection, found.user_id)
             if user is None:
                 raise Reject(Code.INVALID_CREDENTIALS, "The account was deleted.")
+            # Under the lock of the user's row, which a logout takes as well: it ends the session, or it is found here.
             await _require_still_logged_in(connection, found)
             grant = await self._sessions.begin(connection, user, device, METHOD)
+            # A grant does not name its session; the hash of its token does.
             begun = select(refresh_tokens.c.session_id).where(refresh_tokens.c.hash == secret_hash(grant.refresh_token))
             await connection.execute(
                 insert(provider_sessions).values(
@@ -263,6 +269,6 @@ def _is_theirs(found: Row[Any], verifier: str, browser: str) -> bool:
     return compare_digest(secret_hash(browser), found.browser)
 
 
-def _told(url: str, rejection: Reject, app_state: str) -> str:
-    told = {"error": str(rejection.code), "error_description": rejection.message, "state": app_state}
-    return with_query(url, told)
+def _error_redirect(url: str, rejection: Reject, app_state: str) -> str:
+    error = {"error": str(rejection.code), "error_description": rejection.message, "state": app_state}
+    return with_query(url, error)

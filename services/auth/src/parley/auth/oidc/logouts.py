@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.accounts.sessions import EndedSession
 from parley.auth.database import Database
 from parley.auth.oidc.provider_tokens import LogoutNotice, refused
-from parley.auth.tables import identities, login_codes, provider_logouts, provider_sessions, sessions
+from parley.auth.tables import login_codes, provider_accounts, provider_logouts, provider_sessions, sessions
 from parley.auth.user_rows import lock_user, revoke_sessions
 
 KEPT = timedelta(hours=1)
@@ -34,10 +34,12 @@ async def end_sessions(database: Database, notice: LogoutNotice) -> list[EndedSe
         # Whoever exchanges a code takes this lock before looking for logouts, so either of the two sees the other.
         for user_id in await _affected(connection, notice):
             await lock_user(connection, user_id)
+        # A login that has come back and is not exchanged yet would begin a session after this logout.
         await connection.execute(delete(login_codes).where(_meant(login_codes, notice)))
         gone = delete(provider_sessions).where(_meant(provider_sessions, notice))
         rows = await connection.execute(gone.returning(provider_sessions.c.user_id, provider_sessions.c.session_id))
         found = [EndedSession(row.user_id, row.session_id) for row in rows]
+        # Of those that had ended before gateways were told then.
         ended = set(await revoke_sessions(connection, sessions.c.id.in_([each.session_id for each in found])))
         return [each for each in found if each.session_id in ended]
 
@@ -45,8 +47,8 @@ async def end_sessions(database: Database, notice: LogoutNotice) -> list[EndedSe
 async def _affected(connection: AsyncConnection, notice: LogoutNotice) -> list[str]:
     """Whose sessions it may be about, in one order for all who lock more than one."""
     by_session = [select(table.c.user_id).where(_meant(table, notice)) for table in (provider_sessions, login_codes)]
-    by_subject = select(identities.c.user_id).where(
-        identities.c.issuer == notice.issuer, identities.c.subject == notice.subject
+    by_subject = select(provider_accounts.c.user_id).where(
+        provider_accounts.c.issuer == notice.issuer, provider_accounts.c.subject == notice.subject
     )
     return sorted((await connection.scalars(union(*by_session, by_subject))).all())
 

@@ -77,7 +77,7 @@ class LoginSecrets(msgspec.Struct, frozen=True):
 
 
 class OpenIdProvider:
-    """One provider, as it is configured."""
+    """One provider, as it is configured and describes itself. What it says is believed once it passed the checks."""
 
     def __init__(self, name: str, settings: OpenIdSettings, outbound: Outbound) -> None:
         self.name = name
@@ -130,11 +130,13 @@ class OpenIdProvider:
         """
         metadata, keys = await self._discovered()
         tokens = await self._exchange(metadata, code, attempt)
+        # Its signature as well, though it came over TLS from the provider itself: one way of checking for all tokens.
         claims = await self._verified(tokens.id_token, keys)
         check_id_token(claims, self.settings, attempt.nonce, time.time())
         if metadata.userinfo_endpoint and tokens.access_token and self._lacks_something(claims):
             more = await self._user_info(metadata.userinfo_endpoint, tokens.access_token)
             check_same_person(claims, more)
+            # The signed claims win: what comes besides fills in what they lack.
             claims = {**more, **claims}
         return person(claims, self.settings), tokens.id_token
 
@@ -171,6 +173,7 @@ class OpenIdProvider:
         return self._metadata, self._keys
 
     async def _discover(self) -> bool:
+        # Also of what fails: a provider that is away is asked once in a while, however many want to log in.
         self._tried = time.monotonic()
         url = f"{self.settings.issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
@@ -215,6 +218,7 @@ class OpenIdProvider:
         log.warning(
             "the identity provider refuses", provider=self.name, status=answer.status, error=refusal and refusal.error
         )
+        # The one refusal that is about this login; any other one is about our configuration, or the provider.
         if refusal is not None and refusal.error == "invalid_grant":
             raise refused("its code is not good any more")
         raise self._away()

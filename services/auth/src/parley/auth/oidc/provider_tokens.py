@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, cast
 
+from parley.auth.email_address import MAX_EMAIL
 from parley.auth.names import check_display_name
 from parley.auth.providers_file import OpenIdSettings
 from parley.auth.tokens.claims import MAX_ROLES, RoleRule, found_at, is_text
@@ -18,19 +19,18 @@ MAX_AGE = 300
 """Seconds by which a provider's clock may differ from ours, and that its token may have been on the way."""
 MAX_SHOWN_NAME = 100
 """Characters of a name; rooms hold no longer ones."""
-MAX_ADDRESS = 254
 MAX_ID = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whom a provider says somebody is. `address` is empty unless it is verified as theirs."""
+    """Whom a provider says somebody is. `email` is empty unless it is verified as theirs."""
 
     issuer: str
     subject: str
     provider_session: str
     name: str
-    address: str
+    email: str
     roles: tuple[str, ...]
 
 
@@ -70,14 +70,15 @@ def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
         value = found_at(claims, name)
         if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
             raise Reject(Code.FORBIDDEN, f"This account may not log in here: its {name!r} is another one.")
-    address = _text(found_at(claims, settings.email_claim), MAX_ADDRESS).lower()
+    # It is looked at before it is believed: for a name it will do, also where nobody has verified it.
+    email = _text(found_at(claims, settings.email_claim), MAX_EMAIL).lower()
     said = found_at(claims, settings.verified_claim)
     # Some providers write booleans as strings.
     verified = said is True or (isinstance(said, str) and said.lower() in {"true", "1"})
     shown = (
         _name(found_at(claims, settings.name_claim))
         or _name(claims.get("preferred_username"))
-        or _name(address.partition("@")[0])
+        or _name(email.partition("@")[0])
         or "Somebody"
     )
     return Person(
@@ -85,7 +86,7 @@ def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
         subject=_subject(claims),
         provider_session=_text(claims.get("sid"), MAX_ID),
         name=shown,
-        address=address if verified and "@" in address else "",
+        email=email if verified and "@" in email else "",
         roles=_roles(claims, settings),
     )
 

@@ -13,7 +13,7 @@ _KEY = re.compile(r"(pk_[0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
 
 class ApiKeyText(NamedTuple):
-    """A key in its parts."""
+    """A key in its parts: the id finds its row, the secret proves it."""
 
     id: str
     secret: str

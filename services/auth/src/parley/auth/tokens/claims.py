@@ -40,7 +40,7 @@ class Claims:
     roles: tuple[str, ...]
     issued_at: float
     expires_at: int
-    session: str = ""
+    login: str = ""
     """The session that it is of; empty for who has none here."""
     scopes: tuple[str, ...] | None = None
     """What it is good for; None for whatever its user may."""
@@ -77,6 +77,7 @@ class ExternalUsers:
         subject = claims["sub"]
         if not subject or not is_text(subject):
             raise invalid(f"`sub` must have 1 to {MAX_SUBJECT} characters")
+        # Without a prefix of their own they could be anybody: an account of ours, a guest, a user of another issuer.
         if not self.prefix and subject.startswith((LOCAL_PREFIX, GUEST_PREFIX, *self.reserved)):
             raise invalid(f"`sub` must not begin with {subject[: len(GUEST_PREFIX)]!r}, as ids of others do")
         user_id = f"{self.prefix}{subject}"
@@ -87,6 +88,7 @@ class ExternalUsers:
             raise invalid(f"`name` must have 1 to {MAX_NAME} characters")
         _require_begun(claims)
         values = _roles(found_at(claims, self.rule.claim))
+        # An issuer's own word makes nobody an administrator, whatever it calls its roles.
         passed = (role for role in values if not is_own_role(role))
         roles = tuple(dict.fromkeys((*self.rule.grants(values), *passed)))[:MAX_ROLES]
         # Without `iat` nobody can tell it was issued after a revocation, so it counts as issued before any.
@@ -125,6 +127,7 @@ def _roles(claim: Any) -> tuple[str, ...]:
         roles = msgspec.convert([] if claim is None else claim, tuple[str, ...])
     except msgspec.ValidationError as error:
         raise invalid("its roles must be a list of strings") from error
+    # Refused and not cut off: whoever has more roles than are looked at would not know which count.
     if len(roles) > MAX_ROLES or not all(0 < len(role) <= MAX_ROLE and is_text(role) for role in roles):
         raise invalid(f"its roles must be at most {MAX_ROLES} names of 1 to {MAX_ROLE} characters")
     return roles

@@ -48,6 +48,7 @@ class SigningKey:
     def of(cls, private: Ed25519PrivateKey) -> SigningKey:
         """Name a private key."""
         raw = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        # RFC 7638: these members, in this order, without a space.
         members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(raw)}
         kid = _base64url(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
         return cls(kid, private, {**members, "kid": kid, "alg": ALGORITHM, "use": "sig"})
@@ -103,7 +104,9 @@ class Signer:
             "name": name,
             "roles": list(roles),
             "iat": issued,
+            # In whole seconds: some libraries take nothing else, and a fraction of a second is no matter at the end.
             "exp": int(issued) + ttl,
+            # So that two tokens of one moment are two, also for whoever keeps a list of those that were seen.
             "jti": uuid4().hex,
         }
         if session:
@@ -123,6 +126,7 @@ async def load_signer(pem: str, database: Database) -> Signer:
     if pem:
         return Signer(parse_keys(pem))
     async with database.transaction() as connection:
+        # Of replicas that start together one makes a key, and the others find it.
         await connection.execute(select(func.pg_advisory_xact_lock(STARTUP_LOCK)))
         if stored := await _stored_keys(connection):
             return Signer(stored)

@@ -57,6 +57,7 @@ class Verifier:
             return claims
         said = unverified(token)
         for provider in self._providers:
+            # The first that takes it decides: a token that it finds wrong is not tried with the keys of others.
             if provider.takes(said):
                 claims = await provider.verify(said)
                 if provider.may_be_kept:
@@ -65,6 +66,7 @@ class Verifier:
         raise invalid("no key or issuer of this server fits it")
 
     def _keep(self, digest: bytes, claims: Claims) -> None:
+        # The one that was verified longest ago. What is forgotten is verified anew, which costs a signature.
         while len(self._verified) >= MAX_VERIFIED:
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = claims

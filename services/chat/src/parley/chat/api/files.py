@@ -126,4 +126,4 @@ async def fetch_file(ticket: str, what: Literal["file", "thumbnail"], request: R
         headers["content-type"] = kind
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers)
-        return StreamingResponse(await downloads.bytes_of(found.upload, what, first, last), status, headers)
+        return StreamingResponse(await downloads.bytes_of(user_id, found.upload, what, first, last), status, headers)

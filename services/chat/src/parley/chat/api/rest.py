@@ -12,6 +12,7 @@ from pydantic import AwareDatetime
 
 from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, CommandRoute, ack
+from parley.chat.api.typed_requests import PATH_NUMBER
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.messages.reactions import MAX_EMOJI
 from parley.chat.log.database import reachable
@@ -31,7 +32,7 @@ from parley.framework import Code, Identity, Reject
 
 AREA = area_of(NAMESPACE)
 """What scopes call chat, over HTTP as over the socket."""
-_FROM_PATH = re.compile(r"{(\w+)(?::int)?}")
+_FROM_PATH = re.compile(r"{(\w+)}")
 
 
 def _state(request: Request) -> ChatState:
@@ -101,7 +102,7 @@ def _add(row: CommandRoute, path: str) -> None:
         {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if name in numbers else "string"}}
         for name in sorted(from_path)
     ]
-    typed = _FROM_PATH.sub(lambda found: f"{{{found[1]}:int}}" if found[1] in numbers else found[0], path)
+    typed = _FROM_PATH.sub(lambda found: f"{{{found[1]}:{PATH_NUMBER}}}" if found[1] in numbers else found[0], path)
     router.add_api_route(typed, _endpoint(row, path), methods=["POST"], openapi_extra=extra)
 
 
@@ -169,7 +170,7 @@ async def list_pins(room: str, chat: Chat, identity: Reader) -> Response:
     return json_answer(await _read(pinned.page(chat.reads, pinned.Pins(room), identity)))
 
 
-@router.get("/rooms/{room}/messages/{message:int}/reactions")
+@router.get(f"/rooms/{{room}}/messages/{{message:{PATH_NUMBER}}}/reactions")
 async def list_reactions(
     room: str,
     message: Annotated[int, Path(ge=1, lt=2**53)],

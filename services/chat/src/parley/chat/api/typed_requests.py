@@ -11,13 +11,35 @@ import re
 from typing import Any
 
 from fastapi import Request
+from starlette.convertors import Convertor, register_url_convertor
 
 from parley.common.http.bodies import described
 from parley.common.http.json_input import read_object
 from parley.framework import Code, Reject
 
 _FROM_PATH = re.compile(r"{(\w+)}")
-_NUMBER = re.compile(r"[0-9]{1,16}")
+_DIGITS = "[0-9]{1,16}"
+"""How numbers are written: 2**53 has as many digits."""
+_NUMBER = re.compile(_DIGITS)
+
+
+class _PathNumber(Convertor[int]):
+    """`{name:PATH_NUMBER}` in the path of a route; another path than one with a number there is not found.
+
+    Starlette's own `int` takes any number of digits, of which Python then refuses to read more than 4,300.
+    """
+
+    regex = _DIGITS
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+PATH_NUMBER = "number"
+register_url_convertor(PATH_NUMBER, _PathNumber())
 
 
 class PayloadFields:

@@ -20,6 +20,7 @@ from parley.chat.attachments import file_tickets
 from parley.chat.attachments.byte_store import STORE_ERRORS, ByteStore
 from parley.chat.attachments.file_tickets import FileTicket
 from parley.chat.attachments.uploads import no_such_upload
+from parley.chat.attachments.user_shares import UserShares
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasures import HIDDEN
 from parley.chat.log.event_store import read_secret
@@ -27,8 +28,8 @@ from parley.chat.queries.visibility import VISIBLE
 from parley.common.errors import Code, Reject
 
 MAX_TICKETS = 100
-AT_ONCE = 64
-"""Files that one process hands out at a time."""
+AT_ONCE, AT_ONCE_EACH = 64, 16
+"""Files that one process hands out at a time, and to one user."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 # The message is looked at in the same snapshot: one that is erased, or being erased, has no files any more.
@@ -82,7 +83,7 @@ class Downloads:
         self._pool = pool
         self._store = store
         self._key = b""
-        self._handing = 0
+        self._handing = UserShares(AT_ONCE, AT_ONCE_EACH)
 
     async def addresses(self, user_id: str, uploads: list[UUID]) -> FileAddresses:
         """Return addresses for the files that a user may have."""
@@ -109,29 +110,25 @@ class Downloads:
             return ticket.user_id, Readable(ticket.upload, "thumbnail.webp", "image/webp", row["thumbnail"], etag)
         return ticket.user_id, Readable(ticket.upload, row["name"], row["type"], row["size"], etag)
 
-    async def bytes_of(self, upload: UUID, what: str, first: int, last: int) -> AsyncIterator[bytes]:
-        """Return the bytes of a file from the first to the last, as they are asked for. Raises `Reject`.
+    async def bytes_of(self, user_id: str, upload: UUID, what: str, first: int, last: int) -> AsyncIterator[bytes]:
+        """Return the bytes of a file from the first to the last, as a user asks for them. Raises `Reject`.
 
         Its first bytes are read before this returns, so that a store that fails is an answer and not a broken one.
         """
-        if self._handing >= AT_ONCE:
-            raise Reject(Code.OVERLOADED)
+        self._handing.check(user_id)
         pieces = self._store.read(upload, what, first, last)
         try:
             async with asyncio.timeout(10.0):
                 begun = await anext(pieces, b"")
         except STORE_ERRORS as error:
             raise Reject(Code.UNAVAILABLE, "Files cannot be read now; try again.") from error
-        return self._hand_out(begun, pieces)
+        return self._hand_out(user_id, begun, pieces)
 
-    async def _hand_out(self, begun: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        self._handing += 1
-        try:
+    async def _hand_out(self, user_id: str, begun: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        with self._handing.place(user_id):
             yield begun
             async for piece in pieces:
                 yield piece
-        finally:
-            self._handing -= 1
 
     async def _secret(self) -> bytes:
         if not self._key:

@@ -7,7 +7,6 @@ and a part that stalls ends by the server's deadline for a body.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import msgspec
 from parley.chat.attachments.byte_store import NO_SUCH, STORE_ERRORS, ByteStore
 from parley.chat.attachments.inspection import Inspector, Mismatch
 from parley.chat.attachments.media_types import allowed, named
+from parley.chat.attachments.user_shares import UserShares
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.log.database import Pool
 from parley.chat.settings import Settings
@@ -37,10 +37,10 @@ READY_SECONDS = 24 * 3600
 """For which a complete upload waits to be attached."""
 MAX_WAITING = 20
 """Uploads of one user that no message has."""
-AT_ONCE = 16
-"""Parts that one process takes at a time: each is in memory until it is stored."""
-LOOKED_AT = 8
-"""Complete files that one process looks at, at a time."""
+AT_ONCE, AT_ONCE_EACH = 16, 4
+"""Parts that one process takes at a time, and of one user: each is in memory until it is stored."""
+LOOKED_AT, LOOKED_AT_EACH = 8, 2
+"""Complete files that one process looks at, at a time, and of one user."""
 TOTAL_SECONDS = 30.0
 """For which the size of all uploads together is remembered."""
 CLAIM = "2 minutes"
@@ -88,7 +88,7 @@ class NewUpload(msgspec.Struct, frozen=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
     size: Annotated[int, msgspec.Meta(ge=1)]
     type: Annotated[str, msgspec.Meta(max_length=200)]
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 
 
 class UploadPlace(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,8 +126,8 @@ class Uploads:
         self._store = store
         self._inspector = inspector
         self._settings = settings
-        self._taking = asyncio.Semaphore(AT_ONCE)
-        self._looking = asyncio.Semaphore(LOOKED_AT)
+        self._taking = UserShares(AT_ONCE, AT_ONCE_EACH)
+        self._looking = UserShares(LOOKED_AT, LOOKED_AT_EACH)
         self._total = 0
         self._total_at = -TOTAL_SECONDS
 
@@ -169,9 +169,8 @@ class Uploads:
         if not 0 <= part < parts:
             raise Reject(Code.INVALID_PAYLOAD, f"This upload has parts 0 to {parts - 1}.")
         expected = PART if part < parts - 1 else row["size"] - part * PART
-        if self._taking.locked():
-            raise Reject(Code.OVERLOADED)
-        async with self._taking:
+        self._taking.check(user_id)
+        with self._taking.place(user_id):
             data = bytearray()
             async for piece in pieces:
                 data += piece
@@ -189,9 +188,8 @@ class Uploads:
             return view(row)
         if row["state"] == "gone" or not row["fresh"]:
             raise no_such_upload()
-        if self._looking.locked():
-            raise Reject(Code.OVERLOADED)
-        async with self._looking:
+        self._looking.check(user_id)
+        with self._looking.place(user_id):
             return await self._look(user_id, upload, row)
 
     async def _look(self, user_id: str, upload: UUID, row: Any) -> UploadView:

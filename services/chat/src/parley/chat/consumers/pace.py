@@ -18,6 +18,19 @@ MOST = 500
 # each time, or log it.
 FIRST_PAUSE, LONGEST_PAUSE, AWAY_PAUSE = 0.5, 60.0, 2.0
 
+SCAN = 2_000
+"""Events that are looked through for a batch at most."""
+
+
+def next_scan(scan: int, most: int, found: int) -> int:
+    """Return how many events to look through for the next batch, when `scan` of them had `found` wanted ones.
+
+    A batch has at most `most`, and what was looked through beyond them is looked through again.
+    """
+    if found >= most:
+        return most
+    return scan if 2 * found >= scan else min(SCAN, 2 * scan)
+
 
 class Pace:
     """The pace of one consumer. `failures` counts those since its last success."""

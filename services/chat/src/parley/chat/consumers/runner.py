@@ -18,7 +18,7 @@ from uuid import uuid4
 from prometheus_client import Counter
 
 from parley.chat.consumers import store
-from parley.chat.consumers.pace import Pace
+from parley.chat.consumers.pace import SCAN, Pace, next_scan
 from parley.chat.consumers.pattern import matching
 from parley.chat.consumers.store import StoredConsumer
 from parley.chat.domain.encoding.recorded import Recorded
@@ -42,13 +42,16 @@ WORK = "consumers"
 INTERVAL = 0.4
 """Seconds between two looks at the consumers' rows; less than half of what Postgres lets a silent leader have."""
 IDLE = 0.25
-"""Seconds between two looks at the end of the log."""
-SCAN = 2_000
-"""Events that are looked through for one batch."""
+"""Seconds between two looks at the end of the log.
+
+After a batch it is as long: one costs much the same however few events are in it, and where messages keep coming, each
+would be handed over nearly by itself."""
 SAVE_SECONDS = 5.0
 """Seconds after which a consumer's position is stored although it wanted none of the events up to there."""
 TIMEOUT = 35.0
 """Seconds that a consumer may take for a batch. The framework ends its controller before that."""
+BUSY = 500.0
+"""Commands per second that this process commits from which on consumers that may wait do so."""
 
 
 OWN_PREFIX = "chat."
@@ -60,7 +63,8 @@ class OwnConsumer(NamedTuple):
 
     It begins at the beginning of the log, or else with what follows its first start. `wanted` is SQL that says more
     about which events it wants (`Tail.events`). Where a new version makes something else of the events, it has another
-    name; `before` is how the names of all its versions begin, of which only the present one is kept.
+    name; `before` is how the names of all its versions begin, of which only the present one is kept. While this process
+    has much to commit, it may wait for so many seconds (`may_wait`), so that a rush of messages is not slowed down.
     """
 
     events: str
@@ -68,6 +72,7 @@ class OwnConsumer(NamedTuple):
     before: str = ""
     beginning: bool = True
     wanted: str = "true"
+    may_wait: float = 0.0
 
 
 class _Consumer:
@@ -79,16 +84,25 @@ class _Consumer:
         self.position: Position = row.position
         self.pace = Pace()
         self.tail = Tail()
+        self.scan = SCAN
         self.saved_at = time.monotonic()
+        self.waits_since: float | None = None
+        """Since when it has been kept waiting for a quiet moment; until it has caught up, even if that came."""
         self.task: asyncio.Task[None] | None = None
 
 
 class ConsumerRunner:
     """Hands the log over to the consumers while this process leads."""
 
-    def __init__(self, bus: Bus, url: str, own: Mapping[str, OwnConsumer] | None = None) -> None:
+    def __init__(
+        self, bus: Bus, url: str, own: Mapping[str, OwnConsumer] | None = None, committed: Callable[[], int] = int
+    ) -> None:
         self._bus = bus
         self._own = own or {}
+        self._committed = committed
+        """Returns how many commands this process has committed since it started."""
+        self._looked = (0.0, 0)
+        self._busy = False
         self._leadership = Leadership(url, WORK)
         self._turn = asyncio.Lock()
         """Held for each statement, and while what is known of a consumer changes together with its row."""
@@ -123,6 +137,7 @@ class ConsumerRunner:
 
     async def step(self) -> float:
         """Look at the consumers' rows, or stand by. Returns the seconds to wait. Raises what Postgres raises."""
+        self._look_at_load()
         if not self._bus.hearing:
             await self._step_down()
             return INTERVAL
@@ -164,7 +179,7 @@ class ConsumerRunner:
     async def _next(self, one: _Consumer) -> float:
         """Hand over the next events to a consumer. Returns the seconds to wait."""
         name = one.row.name
-        if one.row.paused:
+        if one.row.paused or self._has_to_wait(one):
             return INTERVAL
         async with self._turn:
             if not self._leadership.leading:
@@ -172,10 +187,13 @@ class ConsumerRunner:
             connection = await self._leadership.connection()
             wanted = own.wanted if (own := self._own.get(name)) is not None else "true"
             page = await one.tail.events(
-                connection, one.position, one.kinds, most=one.pace.most, scan=SCAN, wanted=wanted
+                connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=wanted
             )
+        one.scan = next_scan(one.scan, one.pace.most, len(page.events))
         # An event that was erased before it was handed over has nothing left to process.
         events = [event for event in page.events if event.event_id != one.row.skip and not event.erased]
+        if not page.more:
+            one.waits_since = None
         if not page.events:
             LAG.labels(name).set(0)
             one.position = page.position
@@ -193,7 +211,21 @@ class ConsumerRunner:
             log.info("the consumer goes on", consumer=name, failures=failures)
         one.pace.succeeded()
         await self._save(one, page)
-        return 0.0
+        return 0.0 if page.more else IDLE
+
+    def _look_at_load(self) -> None:
+        (before, committed), now, total = self._looked, time.monotonic(), self._committed()
+        self._busy = total - committed > BUSY * (now - before)
+        self._looked = now, total
+
+    def _has_to_wait(self, one: _Consumer) -> bool:
+        """Return whether a consumer has to wait until there is less to commit. It never waits longer than it may."""
+        may_wait = own.may_wait if (own := self._own.get(one.row.name)) is not None else 0.0
+        if not self._busy or not may_wait:
+            return False
+        if one.waits_since is None:
+            one.waits_since = time.monotonic()
+        return time.monotonic() - one.waits_since < may_wait
 
     async def _consume(self, name: str, events: list[LogEvent]) -> None:
         """Have events dealt with. Raises `Reject`, and what Postgres raises where chat itself is the consumer."""

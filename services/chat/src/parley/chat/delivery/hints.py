@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.domain.membership import MemberInvited, MemberJoined, MemberLeft
-from parley.chat.domain.people.moderation import MemberRemoved
-from parley.chat.domain.rooms import RoomCreated
+from parley.chat.domain.membership import MemberInvited
+from parley.chat.domain.room import ChatEvent
 from parley.common.wire.rooms import MembershipChange, RoomEvent
 
 NAMESPACE = "/chat"
-FOR_USERS = frozenset(kind.NUMBER for kind in (RoomCreated, MemberJoined, MemberLeft, MemberInvited, MemberRemoved))
+FOR_USERS = frozenset(kind.NUMBER for kind in get_args(ChatEvent) if kind.MEMBERSHIP)
 """Numbers of the types of events that tell something to a single user."""
 
 

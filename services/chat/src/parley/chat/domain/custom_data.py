@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from parley.common.errors import Code, Reject
+from parley.common.wire.text import NO_TEXT
 
 _encoder = msgspec.json.Encoder()
 
@@ -21,7 +22,7 @@ def check_custom(data: dict[str, Any], most: int, whose: str) -> None:
         raise Reject(Code.PAYLOAD_TOO_LARGE, f"{whose} are at most {most} bytes of JSON.")
     # JSON writes NUL as an escape, and a backslash before it as two.
     if b"\\u0000" in encoded.replace(b"\\\\", b""):
-        raise Reject(Code.INVALID_PAYLOAD, "Text may not hold NUL or half of a surrogate pair.")
+        raise Reject(Code.INVALID_PAYLOAD, NO_TEXT)
 
 
 def custom_text(data: dict[str, Any] | None) -> str:

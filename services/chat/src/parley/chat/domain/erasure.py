@@ -19,7 +19,7 @@ resent command is still recognised. Its data keep only what other people's rooms
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -31,34 +31,32 @@ import msgspec
 from parley.chat.domain.custom_data import custom_text
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
-from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.events import NamedUser
+from parley.chat.domain.events import NamedUser, WhenErased
 from parley.chat.domain.membership import MemberLeft
-from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
-from parley.chat.domain.messages.pins import MessagePinned, MessageUnpinned
-from parley.chat.domain.messages.sending import MessageSent
-from parley.chat.domain.people.invites import InviteRevoked, InviteUsed
-from parley.chat.domain.room import AboutUser, ChatEvent, evolve
-from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUnarchived, RoomUpdated
+from parley.chat.domain.room import ChatEvent, evolve
+from parley.chat.domain.rooms import RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
 
-ABOUT_USERS = frozenset(kind.TYPE for kind in get_args(AboutUser))
+
+def _types(holds: Callable[[WhenErased], Any]) -> frozenset[str]:
+    return frozenset(kind.TYPE for kind in get_args(ChatEvent) if holds(kind.WHEN_ERASED))
+
+
+# All of this follows from what the types of events say of themselves (`WhenErased`).
+ABOUT_USERS = _types(lambda rule: rule.about_user)
 """The types of events that are about one user each, whoever the actor is; they name the user in `user`."""
-TEXT_TYPES = frozenset((MessageSent.TYPE, MessageEdited.TYPE))
+ABOUT_MESSAGES = _types(lambda rule: rule.about_message)
+"""The types of events of which it stays known which message they were about."""
+TEXT_TYPES = _types(lambda rule: rule.message_text)
 """The types of events that hold the text of a message."""
-TELLING = {
-    RoomArchived.TYPE: "closed", InviteUsed.TYPE: "invite", InviteRevoked.TYPE: "invite", MessageSent.TYPE: "thread",
-    MessageDeleted.TYPE: "message", MessagePinned.TYPE: "message", MessageUnpinned.TYPE: "message",
-}  # fmt: skip
-"""By type, the field that is kept of an erased event: it says nothing of a person."""
-NAMING_TYPES = frozenset((RoomCreated.TYPE, RoomUpdated.TYPE))
+NAMING_TYPES = _types(lambda rule: rule.room_texts)
 """The types of events that give a room its name, its topic and its custom data."""
-TEXTS = ("name", "topic", "custom")
+KEEPING_TYPES = _types(lambda rule: rule.keeps or rule.room_texts)
+"""The types of events of which something is left."""
+NEVER_COVERED = _types(lambda rule: not rule.covered)
+"""The types of events that nobody wrote."""
+TEXTS = RoomCreated.WHEN_ERASED.room_texts
 """The texts that a room has by these events; custom data is one, as JSON."""
-# Events that are applied to a room although they are erased: what is left of them still says what they changed.
-_TOLD = frozenset(
-    (RoomUpdated.TYPE, RoomArchived.TYPE, RoomUnarchived.TYPE, InviteUsed.TYPE, InviteRevoked.TYPE)
-)  # fmt: skip
 _PRIVATE = b'{"name":"","kind":"private"}'
 
 
@@ -122,7 +120,7 @@ class Erasure:
                 # Whoever goes through the log adds the edits of the message, which come after it.
                 return self.event_id == recorded.event_id
             case ErasureScope.ROOM:
-                return self.room_id == recorded.room_id and recorded.type != EventsErased.TYPE
+                return self.room_id == recorded.room_id and recorded.type not in NEVER_COVERED
             case ErasureScope.AGE:
                 assert self.before is not None  # noqa: S101 - follows from the scope
                 return recorded.type in TEXT_TYPES and recorded.recorded_at < self.before
@@ -137,8 +135,8 @@ class Erasure:
         data = recorded.data
         if self.scope is ErasureScope.ROOM:
             # Nothing of its messages is left, so no thread and no pin is any more.
-            told = data if recorded.type in TELLING.keys() & _TOLD else b"{}"
-            data = _PRIVATE if recorded.type == RoomCreated.TYPE else redacted(recorded.type, told)
+            stays = data if CODEC.kind(recorded.type).WHEN_ERASED.outlives_room else NOTHING
+            data = _PRIVATE if recorded.type == RoomCreated.TYPE else redacted(recorded.type, stays)
         elif self.user_id is not None and _subject(recorded.type, data) == self.user_id:
             data = NOTHING
         else:
@@ -154,16 +152,13 @@ def redacted(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
     """
     if kind in NAMING_TYPES:
         return forget_texts(kind, data, [text for text in TEXTS if text not in keeps])
+    rule = CODEC.kind(kind).WHEN_ERASED
     found: dict[str, Any] = msgspec.json.decode(data)
-    if kind in TELLING:
-        return msgspec.json.encode({name: found[name] for name in (TELLING[kind],) if name in found})
-    if kind not in ABOUT_USERS or not found:
+    kept = {name: found[name] for name in rule.keeps if name in found}
+    if rule.about_user and kept.keys().isdisjoint({"user", "role"}):
         return NOTHING
-    kept = {name: value for name, value in found.items() if name not in {"user", "reason"}}
-    if "user" in found:
-        kept = {"user": {"id": found["user"]["id"]}, **kept}
-    elif "role" not in found:
-        return NOTHING
+    if "user" in kept:
+        kept["user"] = {"id": kept["user"]["id"]}
     return msgspec.json.encode(kept)
 
 
@@ -228,8 +223,7 @@ def evolve_recorded(room: Room | None, recorded: Recorded) -> Room:
         room.member_count = 0
         return _keeping(room, recorded)
     # What such an event says of others still holds; everything else only moves the head and the counts.
-    known = recorded.data != NOTHING or recorded.type not in {InviteUsed.TYPE, InviteRevoked.TYPE}
-    if (recorded.type in _TOLD and known) or (recorded.type in ABOUT_USERS and recorded.data != NOTHING):
+    if recorded.applies:
         return _keeping(evolve(room, recorded.event(), *place, actor, recorded.recorded_at), recorded)
     if room is None:
         raise ValueError(f"room {recorded.room_id} begins with {recorded.type}")

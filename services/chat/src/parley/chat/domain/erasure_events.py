@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from parley.chat.domain.events import EventData
+from parley.chat.domain.events import EventData, WhenErased
 
 
 class EventsErased(EventData, frozen=True):
@@ -16,5 +16,6 @@ class EventsErased(EventData, frozen=True):
     TYPE: ClassVar[str] = "events.erased"
     NUMBER: ClassVar[int] = 8
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(covered=False)
 
     ranges: list[tuple[int, int]]

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, assert_never
 import msgspec
 
 from parley.chat.domain.encoding.invite_codes import invite_of
-from parley.chat.domain.events import EventData, NamedUser
+from parley.chat.domain.events import EventData, Membership, NamedUser, WhenErased, about_user
 from parley.chat.domain.fields import ClientCommand, InviteCode, RoomId, UserId
 from parley.chat.domain.people.invites import InviteUsed, require_invite
 from parley.chat.domain.permissions import Permission, require_may
@@ -98,6 +98,8 @@ class MemberInvited(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.invited"
     NUMBER: ClassVar[int] = 2
+    MEMBERSHIP: ClassVar[Membership] = "invited"
+    WHEN_ERASED: ClassVar[WhenErased] = about_user()
 
     user: NamedUser
 
@@ -107,6 +109,8 @@ class MemberJoined(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.joined"
     NUMBER: ClassVar[int] = 3
+    MEMBERSHIP: ClassVar[Membership] = "joins"
+    WHEN_ERASED: ClassVar[WhenErased] = about_user("role")
 
     user: NamedUser
     role: Role = "member"
@@ -117,6 +121,8 @@ class MemberLeft(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.left"
     NUMBER: ClassVar[int] = 4
+    MEMBERSHIP: ClassVar[Membership] = "leaves"
+    WHEN_ERASED: ClassVar[WhenErased] = about_user()
 
     user: NamedUser
 
@@ -126,6 +132,7 @@ class MemberChanged(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.changed"
     NUMBER: ClassVar[int] = 7
+    WHEN_ERASED: ClassVar[WhenErased] = about_user("role")
 
     user: NamedUser
     role: Role

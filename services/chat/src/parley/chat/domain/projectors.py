@@ -129,22 +129,13 @@ def invite_row(room_id: int, invite: Invite) -> Row:
 
 
 ROOMS = Projector(
-    "rooms",
-    ROOM_COLUMNS | {"first_sequence": "bigint"},
-    1,
-    lambda folded: [(*room_row(folded.room), folded.first_sequence)],
+    "rooms", ROOM_COLUMNS | {"first_sequence": "bigint"}, 1, lambda of: [(*room_row(of.room), of.first_sequence)]
 )
 MEMBERS = Projector(
-    "members",
-    MEMBER_COLUMNS,
-    2,
-    lambda folded: [member_row(folded.room.room_id, member) for member in folded.room.members.values()],
+    "members", MEMBER_COLUMNS, 2, lambda of: [member_row(of.room.room_id, one) for one in of.room.members.values()]
 )
 DECLINED = Projector(
-    "declined",
-    DECLINED_COLUMNS,
-    2,
-    lambda folded: [(folded.room.room_id, *one) for one in folded.room.declined.items()],
+    "declined", DECLINED_COLUMNS, 2, lambda of: [(of.room.room_id, *one) for one in of.room.declined.items()]
 )
 MESSAGES = Projector("messages", MESSAGE_COLUMNS, 2, lambda folded: message_rows(folded.room.room_id, folded.messages))
 REACTIONS = Projector(
@@ -155,38 +146,20 @@ FOLLOWERS = Projector(
     "thread_followers", FOLLOWER_COLUMNS, 3, lambda folded: follower_rows(folded.room.room_id, folded.messages)
 )
 RESTRICTIONS = Projector(
-    "restrictions",
-    RESTRICTION_COLUMNS,
-    2,
-    lambda folded: [restriction_row(folded.room.room_id, one) for one in folded.room.restrictions.values()],
-)
+    "restrictions", RESTRICTION_COLUMNS, 2,
+    lambda of: [restriction_row(of.room.room_id, one) for one in of.room.restrictions.values()],
+)  # fmt: skip
 PARTICIPANTS = Projector(
-    "participants",
-    PARTICIPANT_COLUMNS,
-    2,
-    lambda folded: [(folded.room.room_id, user_id) for user_id in folded.room.participants],
+    "participants", PARTICIPANT_COLUMNS, 2, lambda of: [(of.room.room_id, user_id) for user_id in of.room.participants]
 )
 INVITES = Projector(
-    "invites",
-    INVITE_COLUMNS,
-    2,
-    lambda folded: [invite_row(folded.room.room_id, one) for one in folded.room.invites.values()],
+    "invites", INVITE_COLUMNS, 2, lambda of: [invite_row(of.room.room_id, one) for one in of.room.invites.values()]
 )
 PROJECTORS = {
-    projector.name: projector
-    for projector in (
-        MEMBERS,
-        DECLINED,
-        RESTRICTIONS,
-        PARTICIPANTS,
-        INVITES,
-        MESSAGES,
-        REACTIONS,
-        REPLIES,
-        FOLLOWERS,
-        ROOMS,
+    one.name: one for one in (
+        MEMBERS, DECLINED, RESTRICTIONS, PARTICIPANTS, INVITES, MESSAGES, REACTIONS, REPLIES, FOLLOWERS, ROOMS,
     )
-}
+}  # fmt: skip
 """The projectors by name. A room's own row comes last, so that it is right only when the others are."""
 ALL = tuple(PROJECTORS.values())
 

@@ -36,7 +36,6 @@ from parley.chat.domain.messages.decisions import (
 from parley.chat.domain.messages.pins import PinMessage, UnpinMessage
 from parley.chat.domain.messages.reactions import AddReaction, RemoveReaction
 from parley.chat.domain.messages.sending import SendMessage
-from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
 from parley.chat.domain.people.authority import (
     AuthorityCommand,
     ChangeRole,
@@ -84,11 +83,10 @@ from parley.common.errors import Code, Reject
 ChatCommand = (
     RoomCommand | MembershipCommand | MessageCommand | ModerationCommand | AuthorityCommand | OpenDirect | InviteCommand
 )
-AboutUser = (
-    MembershipEvent | ModerationEvent | PermissionsChanged | MemberAdded | ThreadFollowed | ThreadUnfollowed
+ChatEvent = (
+    RoomEventData | MessageEvent | EventsErased | MembershipEvent | ModerationEvent | PermissionsChanged | MemberAdded
+    | InviteEvent
 )  # fmt: skip
-"""Events about one user each, whom they name in `user`; a rule of permissions may be about a role instead."""
-ChatEvent = RoomEventData | MessageEvent | EventsErased | AboutUser | InviteEvent
 
 
 def room_of(command: ChatCommand, actor_id: str, secret: LogSecret) -> int:

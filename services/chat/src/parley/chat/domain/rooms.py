@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, assert_never
 import msgspec
 
 from parley.chat.domain.custom_data import check_custom, custom_text
-from parley.chat.domain.events import EventData, NamedUser, Upcaster
+from parley.chat.domain.events import EventData, Membership, NamedUser, Upcaster, WhenErased
 from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, RoomKind, Topic
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import (
@@ -109,6 +109,8 @@ class RoomCreated(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.created"
     NUMBER: ClassVar[int] = 1
+    MEMBERSHIP: ClassVar[Membership] = "joins"
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("kind",), ("name", "topic", "custom"), "always")
 
     name: str
     kind: RoomKind
@@ -130,6 +132,7 @@ class RoomUpdated(EventData, frozen=True):
     TYPE: ClassVar[str] = "room.updated"
     NUMBER: ClassVar[int] = 9
     UPCASTERS: ClassVar[tuple[Upcaster, ...]] = (_with_topic,)
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("slow_seconds",), ("name", "topic", "custom"), "always")
 
     name: str | None = None
     topic: str | None = None
@@ -142,6 +145,7 @@ class RoomArchived(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.archived"
     NUMBER: ClassVar[int] = 6
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("closed",), applied="always", outlives_room=True)
 
     reason: str = ""
     closed: bool = False
@@ -152,6 +156,7 @@ class RoomUnarchived(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "room.unarchived"
     NUMBER: ClassVar[int] = 37
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(applied="always")
 
 
 RoomCommand = CreateRoom | UpdateRoom | ArchiveRoom | CloseRoom | UnarchiveRoom

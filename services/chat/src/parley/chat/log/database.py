@@ -19,6 +19,7 @@ from parley.common.process.dead_peers import notice_dead_peer
 from parley.common.process.logs import get_logger
 from parley.common.process.outage_log import OutageLog
 from parley.common.sqlstate import Fault, fault_of_state, lacks_schema
+from parley.common.wire.text import NO_TEXT
 
 log = get_logger(__name__)
 
@@ -47,6 +48,9 @@ DATABASE_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.InternalClientError,  # the connection broke in the middle of an answer
 )
 """Everything that a statement may raise. `fault_of` says what it means."""
+
+_NO_TEXT = frozenset(("22021", "22P05"))
+"""NUL among the signs of a text, and `\\u0000` in JSON."""
 
 _outages = OutageLog(log, "Postgres cannot serve")
 
@@ -216,10 +220,15 @@ def note_outage(error: BaseException, **fields: Any) -> None:
 
 @contextmanager
 def reachable() -> Generator[None]:
-    """Refuse the caller with `unavailable` if Postgres turns out to be away inside of the block."""
+    """Refuse the caller with `unavailable` if Postgres turns out to be away inside of the block.
+
+    Text that Postgres does not take, in a field where nobody looked for it, is the caller's fault: `invalid_payload`.
+    """
     try:
         yield
     except DATABASE_ERRORS as error:
+        if _state(error) in _NO_TEXT:
+            raise Reject(Code.INVALID_PAYLOAD, NO_TEXT) from None
         if fault_of(error) is Fault.STATEMENT:
             raise
         note_outage(error)

@@ -29,6 +29,7 @@ from parley.chat.domain.projectors import (
 from parley.chat.domain.state import Invite, Member, Restrictions, Room
 from parley.chat.log import statements as sql
 from parley.chat.log.messages.message_rows import followers_asked, load_messages, save_messages
+from parley.chat.log.statements import columns_of, execute_rows
 
 MEMBER_WIDTH = len(MEMBER_COLUMNS) - 1
 """Columns of a member without the room."""
@@ -53,7 +54,7 @@ async def lock_rooms(connection: Any, submissions: list[Submission], *, wait: bo
     waiting for too long.
     """
     wanted = sorted({one.room_id for one in submissions})
-    asks = _columns([(one.room_id, one.identity.user_id, one.key, one.needs.anyway) for one in submissions])
+    asks = columns_of([(one.room_id, one.identity.user_id, one.key, one.needs.anyway) for one in submissions])
     rows = await connection.fetch(sql.LOCK_ROOMS if wait else sql.LOCK_FREE_ROOMS, wanted, *asks)
     rooms = {row["room_id"]: _room(row) for row in rows}
     away: set[int] = set()
@@ -74,7 +75,7 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
         for one in submissions
         for user in (one.needs.member, *one.needs.others)
     ]
-    asking, *columns = _columns(asks)
+    asking, *columns = columns_of(asks)
     erased = await connection.fetch(sql.ERASING, *columns)
     rows = await connection.fetch(sql.LOAD_EARLIER, [submission.room_id for submission in submissions], keys)
     loaded = LoadedState(rows[0]["now"], rooms, erasing={asking[row["ordinal"] - 1]: row["room"] for row in erased})
@@ -94,7 +95,7 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
     if users := sorted({one.identity.user_id for one in submissions if one.needs.rooms}):
         loaded.joined.update({row["user_id"]: row["joined"] for row in await connection.fetch(sql.COUNT_ROOMS, users)})
     if inviting := sorted({(one.room_id, one.identity.user_id) for one in submissions if one.needs.invitations}):
-        counts = await connection.fetch(sql.COUNT_INVITATIONS, *_columns(inviting))
+        counts = await connection.fetch(sql.COUNT_INVITATIONS, *columns_of(inviting))
         loaded.invitations.update({(row["room_id"], row["user_id"]): row["waiting"] for row in counts})
     if wanted := sorted({upload for one in submissions for upload in one.needs.uploads}):
         for user_id, *upload in await connection.fetch(sql.LOAD_UPLOADS, wanted):
@@ -109,7 +110,7 @@ async def _load_members(connection: Any, submissions: list[Submission], loaded: 
     places.update(place for one in submissions for place in followers_asked(one, loaded.messages))
     places.update((one.room_id, user) for one in submissions for user in one.needs.others)
     places.update((room.room_id, user) for room in rooms.values() for user in room.participants)
-    at = _columns(sorted(places))
+    at = columns_of(sorted(places))
     rows = await connection.fetch(sql.LOAD_MEMBERS, *at)
     for room_id, *own in await connection.fetch(sql.LOAD_RESTRICTIONS, *at):
         if (room := rooms.get(room_id)) is not None:
@@ -125,7 +126,7 @@ async def _load_members(connection: Any, submissions: list[Submission], loaded: 
         if (room := rooms.get(room_id)) is not None:
             room.members[member[0]] = Member(*member)
     if invited := [(one.room_id, one.needs.member) for one in submissions if one.needs.invitations]:
-        for room_id, user_id, at in await connection.fetch(sql.LOAD_DECLINED, *_columns(invited)):
+        for room_id, user_id, at in await connection.fetch(sql.LOAD_DECLINED, *columns_of(invited)):
             if (room := rooms.get(room_id)) is not None:
                 room.declined[user_id] = at
 
@@ -158,7 +159,7 @@ async def _load_about_people(connection: Any, submissions: list[Submission], loa
         for other in (*others, *one.needs.blocks):
             pairs |= {(other, one.identity.user_id), (one.identity.user_id, other)}
     if pairs:
-        rows = await connection.fetch(sql.LOAD_BLOCKS, *_columns(sorted(pairs)))
+        rows = await connection.fetch(sql.LOAD_BLOCKS, *columns_of(sorted(pairs)))
         loaded.blocks.update((row["user_id"], row["blocked_id"]) for row in rows)
     slow = {
         (room.room_id, one.identity.user_id, pack_user(one.identity.user_id), room.head, room.slow_seconds)
@@ -166,7 +167,7 @@ async def _load_about_people(connection: Any, submissions: list[Submission], loa
         if one.needs.posted and (room := rooms.get(one.room_id)) is not None and room.slow_seconds
     }
     if slow:
-        rows = await connection.fetch(sql.LAST_POSTED, *_columns(sorted(slow)))
+        rows = await connection.fetch(sql.LAST_POSTED, *columns_of(sorted(slow)))
         loaded.posted.update({(row["room_id"], row["user_id"]): row["recorded_at"] for row in rows})
 
 
@@ -176,7 +177,7 @@ async def recall(connection: Any, places: list[tuple[int, str]]) -> list[Room]:
     Rooms in which the user has none are left out.
     """
     rooms: list[Room] = []
-    for row in await connection.fetch(sql.RECALL, *_columns(places)):
+    for row in await connection.fetch(sql.RECALL, *columns_of(places)):
         values = list(row.values())
         columns, others = values[: len(ROOM_COLUMNS)], values[len(ROOM_COLUMNS) :]
         member, own = Member(*others[:MEMBER_WIDTH]), others[MEMBER_WIDTH:-1]
@@ -218,8 +219,8 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> AppendResult
     added = [len(waiting) for _, waiting in known]
     messages = [waiting[-1].number for _, waiting in known]
     statement = sql.APPEND_KNOWN if wait else sql.APPEND_FREE
-    pairs = _columns(_pairs(known)) or [[], [], []]
-    (row,) = await connection.fetch(statement, ids, changed, added, messages, *_columns(events), *pairs)
+    pairs = columns_of(_pairs(known)) or [[], [], []]
+    (row,) = await connection.fetch(statement, ids, changed, added, messages, *columns_of(events), *pairs)
     rooms, heads, numbers, now, resent = row
     placed = zip(heads or (), numbers or (), strict=True)
     return AppendResult(
@@ -245,13 +246,13 @@ async def save(connection: Any, decision: BatchDecision, rooms: dict[int, Room])
     Texts that rooms had from erased events and do not have any more are removed from these events.
     """
     if created := sorted(decision.created.values(), key=lambda room: room.room_id):
-        await connection.execute(sql.CREATE_ROOMS, *_columns([room_row(room) for room in created]))
+        await connection.execute(sql.CREATE_ROOMS, *columns_of([room_row(room) for room in created]))
     if decision.appended:
         changed = sorted(
             tuple(getattr(room, column) for column in sql.CHANGING) for room in decision.changed_rooms.values()
         )
         events = [event_row(event) for event in decision.appended]
-        await connection.execute(sql.APPEND, *_columns(events), *(_columns(changed) or [[]] * len(sql.CHANGING)))
+        await connection.execute(sql.APPEND, *columns_of(events), *(columns_of(changed) or [[]] * len(sql.CHANGING)))
     # A membership that changed several times in the batch is written once, as the room's state has it in the end.
     present: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
@@ -263,12 +264,9 @@ async def save(connection: Any, decision: BatchDecision, rooms: dict[int, Room])
             gone.append((room_id, user_id))
             if at := rooms[room_id].declined.get(user_id):
                 declined.append((room_id, user_id, at))
-    if present:
-        await connection.execute(sql.PUT_MEMBERS, *_columns(present))
-    if gone:
-        await connection.execute(sql.REMOVE_MEMBERS, *_columns(gone))
-    if declined:
-        await connection.execute(sql.PUT_DECLINED, *_columns(declined))
+    await execute_rows(connection, sql.PUT_MEMBERS, present)
+    await execute_rows(connection, sql.REMOVE_MEMBERS, gone)
+    await execute_rows(connection, sql.PUT_DECLINED, declined)
     await save_messages(connection, decision.messages)
     await _save_people(connection, decision, rooms)
     for (room_id, sequence), texts in sorted(decision.forgotten.items()):
@@ -276,27 +274,22 @@ async def save(connection: Any, decision: BatchDecision, rooms: dict[int, Room])
         if row is not None:
             kind, data = CODEC.upcast(StoredEvent(row["type"], ERASED, row["data"].encode()))
             await connection.execute(sql.FORGET_TEXTS, room_id, sequence, forget_texts(kind, data, texts).decode())
-    if decision.attached:
-        places = [(upload, *place) for upload, place in sorted(decision.attached.items())]
-        await connection.execute(sql.ATTACH, *_columns(places))
-    if remembered := decision.remembered.items():
-        rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in remembered]
-        await connection.execute(sql.REMEMBER, *_columns(rows))
+    places = [(upload, *place) for upload, place in sorted(decision.attached.items())]
+    await execute_rows(connection, sql.ATTACH, places)
+    rows = [(room_id, key, one.fingerprint, one.sequence) for key, (room_id, one) in decision.remembered.items()]
+    await execute_rows(connection, sql.REMEMBER, rows)
 
 
 async def _save_people(connection: Any, decision: BatchDecision, rooms: dict[int, Room]) -> None:
     held = [(key, rooms[key[0]].restrictions.get(key[1])) for key in decision.restrictions]
-    if there := [restriction_row(room_id, own) for (room_id, _), own in held if own is not None]:
-        await connection.execute(sql.PUT_RESTRICTIONS, *_columns(there))
-    if gone := [key for key, own in held if own is None]:
-        await connection.execute(sql.REMOVE_RESTRICTIONS, *_columns(gone))
-    if added := list(decision.participants):
-        await connection.execute(sql.PUT_PARTICIPANTS, *_columns(added))
+    there = [restriction_row(room_id, own) for (room_id, _), own in held if own is not None]
+    await execute_rows(connection, sql.PUT_RESTRICTIONS, there)
+    await execute_rows(connection, sql.REMOVE_RESTRICTIONS, [key for key, own in held if own is None])
+    await execute_rows(connection, sql.PUT_PARTICIPANTS, list(decision.participants))
     links = [(key, rooms[key[0]].invites.get(key[1])) for key in decision.invites]
-    if good := [invite_row(room_id, invite) for (room_id, _), invite in links if invite is not None]:
-        await connection.execute(sql.PUT_INVITES, *_columns(good))
-    if void := [key for key, invite in links if invite is None]:
-        await connection.execute(sql.REMOVE_INVITES, *_columns(void))
+    good = [invite_row(room_id, invite) for (room_id, _), invite in links if invite is not None]
+    await execute_rows(connection, sql.PUT_INVITES, good)
+    await execute_rows(connection, sql.REMOVE_INVITES, [key for key, invite in links if invite is None])
 
 
 def recorded_row(row: Any) -> Recorded:
@@ -328,7 +321,3 @@ def event_row(event: Recorded) -> tuple[Any, ...]:
 
 def _room(row: Any) -> Room:
     return Room(*row.values())
-
-
-def _columns(rows: list[Any]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -14,7 +14,7 @@ from typing import Any
 from parley.chat.domain.batch import BatchDecision, People, Remembered
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
-from parley.chat.domain.encoding.recorded import NOTHING, Recorded
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.erasure import TEXTS, Erasure, evolve_recorded, hidden, texts_dropped_by
 from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.messages.amendments import amend_recorded
@@ -201,7 +201,7 @@ class Importer:
 
 def _changed_member(recorded: Recorded) -> str | None:
     """Return the user whose membership an event changes, if it changes any."""
-    if recorded.erased and (recorded.data == NOTHING or recorded.type == RoomCreated.TYPE):
+    if not recorded.applies or (recorded.erased and recorded.type == RoomCreated.TYPE):
         return None
     if not CODEC.kind(recorded.type).CHANGES_DECISIONS:
         return None

@@ -7,10 +7,13 @@ tables, whatever it believes of their sizes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from parley.chat.domain.projectors import (
+    DECLINED_COLUMNS,
     INVITE_COLUMNS,
+    MEMBER_COLUMNS,
     PARTICIPANT_COLUMNS,
     RESTRICTION_COLUMNS,
     ROOM_COLUMNS,
@@ -281,29 +284,6 @@ INSERT INTO chat.rooms ({ROOM})
 SELECT * FROM unnest({", ".join(f"${place}::{kind}[]" for place, kind in enumerate(ROOM_COLUMNS.values(), 1))})
 """
 
-PUT_MEMBERS = f"""
-INSERT INTO chat.members (room_id, {MEMBER})
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
-ON CONFLICT (room_id, user_id) DO UPDATE
-SET name = excluded.name, state = excluded.state, role = excluded.role, sequence = excluded.sequence,
-    invited_by = excluded.invited_by
-"""
-
-# By the place of each row in the table (`ctid`). It cannot change meanwhile, because the room is locked.
-REMOVE_MEMBERS = """
-DELETE FROM chat.members WHERE ctid = ANY(ARRAY(
-  SELECT m.place FROM unnest($1::bigint[], $2::text[]) AS q(room_id, user_id) CROSS JOIN LATERAL (
-    SELECT ctid AS place FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
-  ) m
-))
-"""
-
-PUT_DECLINED = """
-INSERT INTO chat.declined (room_id, user_id, declined_at)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::timestamptz[])
-ON CONFLICT (room_id, user_id) DO UPDATE SET declined_at = excluded.declined_at
-"""
-
 
 def put_rows(table: str, columns: Mapping[str, str], key: int) -> str:
     """Return a statement that puts rows into a table, by an array for each column; the first `key` are its key."""
@@ -316,21 +296,40 @@ def put_rows(table: str, columns: Mapping[str, str], key: int) -> str:
     """
 
 
-def _remove(table: str, key: str, kind: str) -> str:
+def remove_rows(table: str, columns: Mapping[str, str], *key: str) -> str:
+    """Return a statement that removes rows, by an array for each of these columns.
+
+    It does so by the place of each row in the table (`ctid`), which cannot change while the room is locked.
+    """
+    arrays = ", ".join(f"${place}::{columns[name]}[]" for place, name in enumerate(key, 1))
     return f"""
     DELETE FROM chat.{table} WHERE ctid = ANY(ARRAY(
-      SELECT r.place FROM unnest($1::bigint[], $2::{kind}[]) AS q(room_id, key) CROSS JOIN LATERAL (
-        SELECT ctid AS place FROM chat.{table} WHERE room_id = q.room_id AND {key} = q.key LIMIT 1
-      ) r
+      SELECT found.place FROM unnest({arrays}) AS q({", ".join(key)}) CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM chat.{table} WHERE {" AND ".join(f"{name} = q.{name}" for name in key)} OFFSET 0
+      ) found
     ))
     """
 
 
+def columns_of(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    """Return rows as these statements take them: a list for each column, or nothing without rows."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+async def execute_rows(connection: Any, statement: str, rows: Collection[tuple[Any, ...]]) -> None:
+    """Execute a statement with rows, if there are any."""
+    if rows:
+        await connection.execute(statement, *columns_of(rows))
+
+
+PUT_MEMBERS = put_rows("members", MEMBER_COLUMNS, 2)
+REMOVE_MEMBERS = remove_rows("members", MEMBER_COLUMNS, "room_id", "user_id")
+PUT_DECLINED = put_rows("declined", DECLINED_COLUMNS, 2)
 PUT_RESTRICTIONS = put_rows("restrictions", RESTRICTION_COLUMNS, 2)
-REMOVE_RESTRICTIONS = _remove("restrictions", "user_id", "text")
+REMOVE_RESTRICTIONS = remove_rows("restrictions", RESTRICTION_COLUMNS, "room_id", "user_id")
 PUT_PARTICIPANTS = put_rows("participants", PARTICIPANT_COLUMNS, 2)
 PUT_INVITES = put_rows("invites", INVITE_COLUMNS, 2)
-REMOVE_INVITES = _remove("invites", "invite", "bigint")
+REMOVE_INVITES = remove_rows("invites", INVITE_COLUMNS, "room_id", "invite")
 # Locked until the commit, in the order of their ids and after the rooms. What another transaction has locked is about
 # to be attached to another message, or thrown away.
 LOAD_UPLOADS = """

@@ -86,28 +86,31 @@ SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, sequence) CROSS
 ) e ORDER BY e.room_id, e.sequence
 """
 
-_SIZE = "octet_length(data) + octet_length(actor_name) + 300"
+_SIZE = "octet_length(data::text) + octet_length(actor_name) + 300"
 
 
+# Most consumers want few events, so that no more than the comparison is done for the others. The last event that was
+# looked through comes in the end, where the page is full.
 def _events(wanted: str) -> str:
     return f"""
 WITH page AS MATERIALIZED (
-  SELECT e.transaction_id, {EVENT_COLUMNS} {_UNREAD}
-), asked AS MATERIALIZED (
-  SELECT *, type = ANY($8::smallint[]) AND ({wanted}) AS wanted FROM page
+  SELECT e.* {_UNREAD}
 ), counted AS MATERIALIZED (
-  SELECT *, row_number() OVER told AS place, count(*) FILTER (WHERE wanted) OVER told AS ordinal,
-    coalesce(sum({_SIZE}) FILTER (WHERE wanted) OVER told, 0) - ({_SIZE}) AS before
-  FROM asked WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
+  SELECT *, row_number() OVER told AS ordinal, sum({_SIZE}) OVER told - ({_SIZE}) AS before
+  FROM page WHERE type = ANY($8::smallint[]) AND ({wanted})
+  WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
 )
 SELECT {_LOG}, (SELECT count(*) FROM page) AS size,
-  EXISTS (SELECT FROM counted WHERE wanted AND (before >= {MAX_PAGE_BYTES} AND ordinal > 1 OR ordinal > $9)) AS cut,
+  EXISTS (SELECT FROM counted WHERE before >= {MAX_PAGE_BYTES} AND ordinal > 1 OR ordinal > $9) AS cut,
   found.transaction_id::text AS transaction, found.*
 FROM chat.log l LEFT JOIN (
-  SELECT * FROM (
-    SELECT *, wanted AND (before < {MAX_PAGE_BYTES} OR ordinal = 1) AND ordinal <= $9 AS taken FROM counted
-  ) each WHERE taken OR place = $7
-) found ON true ORDER BY found.place
+  SELECT e.transaction_id, {EVENT_COLUMNS}, ordinal, true AS taken
+  FROM counted e WHERE (before < {MAX_PAGE_BYTES} OR ordinal = 1) AND ordinal <= $9
+  UNION ALL (
+    SELECT transaction_id, {EVENT_COLUMNS}, NULL, false FROM page e WHERE (SELECT count(*) FROM page) = $7
+    ORDER BY transaction_id <> $4::text::xid8 DESC, transaction_id DESC, room_id DESC, sequence DESC LIMIT 1
+  )
+) found ON true ORDER BY found.ordinal NULLS LAST
 """
 
 

@@ -147,7 +147,7 @@ push_subscriptions = Table(
     Column("auth", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     # The login or the API key that subscribed, and when its token was issued; it ends with them.
-    Column("session", Text, nullable=False, server_default=""),
+    Column("login", Text, nullable=False, server_default=""),
     Column("issued_at", Double),
     PrimaryKeyConstraint("endpoint_hash", name="push_subscriptions_pkey"),
     Index("push_subscriptions_user_idx", "user_id", "created_at"),
@@ -188,7 +188,7 @@ scheduled = Table(
     Column("reason", Text, nullable=False, server_default=""),
     # The login or the API key by which it was scheduled, when its token was issued, and how often its user had been
     # kicked by then: it is sent if that is welcome yet.
-    Column("session", Text, nullable=False, server_default=""),
+    Column("login", Text, nullable=False, server_default=""),
     Column("issued_at", Double),
     Column("kicks", Integer, nullable=False, server_default="-1"),
     Column("scheduled_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),

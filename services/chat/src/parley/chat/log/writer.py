@@ -118,6 +118,8 @@ class Writer:
         self._wary_until = 0.0
         self._wake = asyncio.Event()
         self._stopping = False
+        self.committed = 0
+        """How many commands were accepted since the process started."""
         self._began: float | None = None
         self._commit_seconds = 0.0
         """How long the last batch was with Postgres."""
@@ -347,7 +349,6 @@ class Writer:
                 self._commit_seconds = time.monotonic() - began
             except asyncpg.UniqueViolationError:
                 # Another process appends the same command at this moment. A new statement finds it there.
-                # Another process appends the same command at this moment. A new statement finds it there.
                 if attempt == ATTEMPTS:
                     raise
                 attempt += 1
@@ -435,7 +436,6 @@ class Writer:
             try:
                 self._secret = LogSecret(await event_store.read_secret(connection))
             except BaseException:
-                # Without the log's secret this connection is of no use, and the next one asks again.
                 # Without the log's secret the connection is of no use. The next attempt opens another one and asks
                 # again.
                 self._connection.abandon()
@@ -480,6 +480,7 @@ class Writer:
             elif self._claim(waiting):
                 accepted += 1
                 _answer(waiting, outcome)
+        self.committed += accepted
         COMMANDS.labels("accepted").inc(accepted)
 
     def _refuse(self, rejection: Reject, *refused: _Waiting) -> None:

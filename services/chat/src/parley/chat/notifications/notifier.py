@@ -47,8 +47,12 @@ outages = OutageLog(log, "cannot delete old notifications")
 
 NAME = "chat.notifications"
 """The name under which chat knows how far this is."""
-WANTED = f"""(type <> {MessageSent.NUMBER} OR position('"mention' in data) > 0 OR position('"reply_to"' in data) > 0
-  OR (SELECT r.kind = 'direct' FROM chat.rooms r WHERE r.room_id = page.room_id LIMIT 1))"""
+WANTED = f"""(type <> {MessageSent.NUMBER} OR data::text LIKE '%"mention%' OR data::text LIKE '%"reply_to"%'
+  OR room_id IN (
+    SELECT direct.room_id FROM (SELECT DISTINCT room_id FROM page) q CROSS JOIN LATERAL (
+      SELECT r.room_id FROM chat.rooms r WHERE r.room_id = q.room_id AND r.kind = 'direct' LIMIT 1
+    ) direct
+  ))"""
 """Of messages, those that can concern anybody more than others. Most do not, and are not even read."""
 _ERASING = frozenset({EventsErased.TYPE, MessageDeleted.TYPE})
 KEEP_DAYS = 90

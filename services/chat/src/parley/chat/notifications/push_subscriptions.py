@@ -19,10 +19,10 @@ MAX_SUBSCRIPTIONS = 16
 
 # An endpoint belongs to who subscribed with it last: another user of the same browser.
 _PUT = """
-INSERT INTO chat.push_subscriptions (endpoint_hash, user_id, endpoint, p256dh, auth, session, issued_at)
+INSERT INTO chat.push_subscriptions (endpoint_hash, user_id, endpoint, p256dh, auth, login, issued_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (endpoint_hash) DO UPDATE
-SET user_id = excluded.user_id, p256dh = excluded.p256dh, auth = excluded.auth, session = excluded.session,
+SET user_id = excluded.user_id, p256dh = excluded.p256dh, auth = excluded.auth, login = excluded.login,
   issued_at = excluded.issued_at, created_at = clock_timestamp()
 """
 _BOUND = """
@@ -32,7 +32,7 @@ DELETE FROM chat.push_subscriptions WHERE endpoint_hash IN (
 """
 _REMOVE = "DELETE FROM chat.push_subscriptions WHERE endpoint_hash = $1 AND user_id = $2"
 _OF_USER = """
-SELECT endpoint, p256dh, auth, session, coalesce(issued_at, extract(epoch FROM created_at)::float8) AS issued_at
+SELECT endpoint, p256dh, auth, login, coalesce(issued_at, extract(epoch FROM created_at)::float8) AS issued_at
 FROM chat.push_subscriptions
 WHERE user_id = $1 ORDER BY created_at LIMIT $2
 """
@@ -75,7 +75,7 @@ class PushTarget(NamedTuple):
     keys: BrowserKeys
     issued_at: float
     """When the token was issued by which it subscribed, in Unix seconds."""
-    session: str = ""
+    login: str = ""
     """The login or the API key of that token."""
 
 
@@ -96,7 +96,7 @@ async def subscribe(pool: Pool, identity: Identity, said: SubscribePush) -> None
     with reachable():
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute(
-                _PUT, _hash(said.endpoint), identity.user_id, said.endpoint, *keys, identity.session,
+                _PUT, _hash(said.endpoint), identity.user_id, said.endpoint, *keys, identity.login,
                 identity.issued_at or None,
             )  # fmt: skip
             await connection.execute(_BOUND, identity.user_id, MAX_SUBSCRIPTIONS)
@@ -117,7 +117,7 @@ async def targets(pool: Pool, user_id: str) -> list[PushTarget]:
     """Return the browsers that a user is pushed to at."""
     rows = await pool.fetch(_OF_USER, user_id, MAX_SUBSCRIPTIONS)
     return [
-        PushTarget(row["endpoint"], BrowserKeys(row["p256dh"], row["auth"]), row["issued_at"], row["session"])
+        PushTarget(row["endpoint"], BrowserKeys(row["p256dh"], row["auth"]), row["issued_at"], row["login"])
         for row in rows
     ]
 
@@ -128,11 +128,13 @@ def _check(endpoint: str) -> None:
         check_url(endpoint, ("https",))
     except RefusedAddress as error:
         raise Reject(Code.INVALID_PAYLOAD, f"The endpoint cannot be pushed to: {error}.") from error
-    host = urlsplit(endpoint).hostname or ""
+    host = (urlsplit(endpoint).hostname or "").removesuffix(".")
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        if "." not in host or host.endswith((".localhost", ".local", ".internal")):
+        # A name ends in no number: what does is an IPv4 address in one of its other spellings, as 127.1.
+        last = host.rpartition(".")[2]
+        if "." not in host or last in {"localhost", "local", "internal"} or last[:1].isdigit():
             raise Reject(Code.INVALID_PAYLOAD, "The endpoint is not on the public internet.") from None
         return
     if not is_public(host):

@@ -7,13 +7,13 @@ take. A rebuild may be stopped and begun again at any time: what was corrected s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
 from parley.chat.domain.projectors import ALL, ROOMS, Difference, FoldedRoom, Projector, Row
-from parley.chat.log.statements import put_rows
+from parley.chat.log.statements import execute_rows, put_rows, remove_rows
 from parley.chat.projections.replay import RoomReplay, fold_rooms, replay
 from parley.chat.projections.verify import Progress
 
@@ -89,26 +89,9 @@ async def _store(connection: Any, folded: FoldedRoom | None, piece: list[Differe
 
 
 async def _put(connection: Any, projector: Projector, rows: list[Row]) -> None:
-    if not rows:
-        return
-    await connection.execute(put_rows(projector.name, projector.columns, projector.key), *_columns(rows))
+    await execute_rows(connection, put_rows(projector.name, projector.columns, projector.key), rows)
 
 
 async def _remove(connection: Any, projector: Projector, keys: list[Row]) -> None:
-    if not keys:
-        return
-    key = ", ".join(list(projector.columns)[: projector.key])
-    await connection.execute(
-        f"""DELETE FROM chat.{projector.name}
-            WHERE ({key}) IN (SELECT * FROM unnest({_parameters(projector)}))""",
-        *_columns(keys),
-    )
-
-
-def _parameters(projector: Projector) -> str:
-    kinds = islice(projector.columns.values(), projector.key)
-    return ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(kinds, 1))
-
-
-def _columns(rows: list[Row]) -> Iterator[list[Any]]:
-    return (list(column) for column in zip(*rows, strict=True))
+    key = list(projector.columns)[: projector.key]
+    await execute_rows(connection, remove_rows(projector.name, projector.columns, *key), keys)

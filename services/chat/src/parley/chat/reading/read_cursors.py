@@ -3,7 +3,10 @@
 A cursor is state and no event. What is said of it is checked at once and answered; it is stored at most once per
 second, user and room, the last one said, and then told to the user's devices and to those who look at the room's
 receipts. A process that is killed forgets what it was told within the last second, which shows a message as unread once
-more. Who sends a message has read up to it. `run` is one task.
+more.
+
+Who sends a message has read up to it. Nobody is told, since the message says it, and the cursor of somebody who sends
+one after the other is stored less often: a write for each would cost as much as the message. `run` is one task.
 """
 
 from __future__ import annotations
@@ -36,8 +39,10 @@ outages = OutageLog(log, "cannot store how far users have read")
 
 INTERVAL = 1.0
 """Seconds between two writes of the cursor of one user in one room."""
-TICK = 0.05
-"""Seconds between two looks for cursors whose time has come."""
+SENDERS_INTERVAL = 5.0
+"""The same in seconds, where the user has not said it but sent messages."""
+TICK = 0.2
+"""Seconds between two looks for cursors whose time has come. Many in one statement cost little more than one."""
 BATCH = 500
 """Cursors in one statement."""
 MOST = 100_000
@@ -87,6 +92,7 @@ class ReadCursors:
         self._pool = pool
         self._rooms = rooms
         self._waiting: LatestValues[CursorKey, CursorPlace] = LatestValues(INTERVAL, MOST, max)
+        self._of_senders: LatestValues[CursorKey, CursorPlace] = LatestValues(SENDERS_INTERVAL, MOST, max)
         self._places = BatchLoader(partial(read_store.places, pool), BATCH)
         self.on_moved: OnMoved | None = None
 
@@ -99,8 +105,8 @@ class ReadCursors:
         behind = reached.sequence < place.joined
         if not behind and reached != place.read and not self._waiting.put(key, reached):
             raise Reject(Code.OVERLOADED)
-        if (waiting := self._waiting.get(key)) is not None:
-            reached = max(reached, waiting)
+        for waiting in (self._waiting.get(key), self._of_senders.get(key)):
+            reached = reached if waiting is None else max(reached, waiting)
         number = reached.number
         if behind:
             reached = CursorPlace(place.joined, 0)
@@ -114,6 +120,7 @@ class ReadCursors:
         before = max(said.sequence - 1, (await self._place(key, said.sequence)).joined)
         place = await self._place(key, before)
         self._waiting.drop(key)
+        self._of_senders.drop(key)
         with reachable():
             await read_store.put(self._pool, key, CursorPlace(before, place.number))
         place = await self._place(key, before)
@@ -127,7 +134,7 @@ class ReadCursors:
         for recorded in appended:
             if recorded.type == MessageSent.TYPE and recorded.actor_id:
                 # Where too many wait, one more message of their own is shown as unread.
-                self._waiting.put(
+                self._of_senders.put(
                     CursorKey(recorded.room_id, recorded.actor_id), CursorPlace(recorded.sequence, recorded.number)
                 )
 
@@ -135,14 +142,16 @@ class ReadCursors:
         """Store what waits, for ever."""
         while True:
             await asyncio.sleep(TICK)
-            if cursors := self._waiting.take(time.monotonic(), BATCH):
-                await self._store(cursors)
+            for waiting in (self._waiting, self._of_senders):
+                if cursors := waiting.take(time.monotonic(), BATCH):
+                    await self._store(waiting, cursors)
 
     async def flush(self) -> None:
         """Store all that waits, because the process stops."""
-        cursors = self._waiting.take_all()
-        for start in range(0, len(cursors), BATCH):
-            await self._store(dict(list(cursors.items())[start : start + BATCH]))
+        for waiting in (self._waiting, self._of_senders):
+            cursors = list(waiting.take_all().items())
+            for start in range(0, len(cursors), BATCH):
+                await self._store(waiting, dict(cursors[start : start + BATCH]))
         await self._places.close()
 
     async def _place(self, key: CursorKey, sequence: int) -> ReadablePlace:
@@ -156,7 +165,9 @@ class ReadCursors:
             raise Reject(Code.INVALID_PAYLOAD, "The room has no event with this sequence.")
         return place
 
-    async def _store(self, cursors: dict[CursorKey, CursorPlace]) -> None:
+    async def _store(
+        self, waiting: LatestValues[CursorKey, CursorPlace], cursors: dict[CursorKey, CursorPlace]
+    ) -> None:
         told: list[tuple[str, RoomEvent]] = []
         try:
             async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
@@ -167,14 +178,18 @@ class ReadCursors:
         except (*DATABASE_ERRORS, Reject) as error:
             # A cursor is stored twice without harm.
             outages.note(error)
-            self._waiting.put_back(cursors)
+            waiting.put_back(cursors)
             return
         except Exception:
             log.exception("cannot store how far users have read")
             return
-        await self._tell([*(change for one in moved for change in _events_of(one)), *told])
+        if waiting is self._waiting:
+            told = [*(change for one in moved for change in _events_of(one)), *told]
+        await self._tell(told)
 
     async def _tell(self, told: list[tuple[str, RoomEvent]]) -> None:
+        if not told:
+            return
         try:
             await self._rooms.publish_all([(room, Delivery([room_event])) for room, room_event in told])
         except Exception as error:

@@ -30,6 +30,8 @@ _SPACELESS = (
 )
 _UNITS = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}](?:[^\W_{_SPACELESS}]|[\u0900-\u0dff])*|[\u0900-\u0dff]+")
 """A sign of a spaceless script, or a word. Vowel signs of Indic scripts are no letters to `re`, and belong to words."""
+_ASCII_WORDS = re.compile("[a-z0-9]+")
+"""The same in a folded text of ASCII, of which it takes a third of the time."""
 _SIGN = re.compile(rf"[{_SPACELESS}]")
 _ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0640\u064b-\u065f\u0670\u00ad\u200b-\u200f\u2060\ufeff]")
 """Accents, vowel signs of Hebrew and Arabic, and what is not seen: nobody looks for a word by these."""
@@ -49,7 +51,7 @@ def folded(text: str) -> str:
 
 def units(text: str) -> list[str]:
     """Return the words of a text and its signs of spaceless scripts, folded and in order."""
-    return _UNITS.findall(folded(text))
+    return _ASCII_WORDS.findall(text.lower()) if text.isascii() else _UNITS.findall(folded(text))
 
 
 def terms_of(found: list[str]) -> list[str]:

@@ -43,11 +43,11 @@ _MAY_SEE = f"SELECT true FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
 _COUNT = "SELECT count(*) FROM (SELECT FROM chat.scheduled WHERE user_id = $1 AND id <> $2 LIMIT $3) others"
 _PUT = """
 INSERT INTO chat.scheduled AS known
-  (user_id, id, room_id, name, message, due_at, try_at, session, issued_at, kicks, scheduled_at)
+  (user_id, id, room_id, name, message, due_at, try_at, login, issued_at, kicks, scheduled_at)
 VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, clock_timestamp())
 ON CONFLICT (user_id, id) DO UPDATE
 SET room_id = excluded.room_id, name = excluded.name, message = excluded.message, due_at = excluded.due_at,
-  try_at = excluded.try_at, failure = '', reason = '', session = excluded.session, issued_at = excluded.issued_at,
+  try_at = excluded.try_at, failure = '', reason = '', login = excluded.login, issued_at = excluded.issued_at,
   kicks = excluded.kicks, scheduled_at = excluded.scheduled_at
 WHERE known.held_until IS NULL OR known.held_until < clock_timestamp()
 RETURNING true
@@ -66,7 +66,7 @@ FROM (
   SELECT user_id, id FROM chat.scheduled WHERE try_at <= clock_timestamp()
   ORDER BY try_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ) due WHERE s.user_id = due.user_id AND s.id = due.id
-RETURNING s.user_id, s.id, s.name, s.message, s.due_at, s.session, s.kicks,
+RETURNING s.user_id, s.id, s.name, s.message, s.due_at, s.login, s.kicks,
   extract(epoch FROM clock_timestamp() - s.scheduled_at)::float8 AS age,
   coalesce(s.issued_at, extract(epoch FROM s.scheduled_at)::float8) AS issued_at
 """
@@ -146,7 +146,7 @@ async def schedule(pool: Pool, identity: Identity, said: ScheduleMessage, max_bo
         if await pool.fetchval(_COUNT, user_id, command_id, MAX_SCHEDULED) >= MAX_SCHEDULED:
             raise Reject(Code.LIMIT_EXCEEDED, f"At most {MAX_SCHEDULED} messages may be scheduled.")
         if not await pool.fetchval(
-            _PUT, user_id, command_id, key, identity.name, encoded, said.at, identity.session,
+            _PUT, user_id, command_id, key, identity.name, encoded, said.at, identity.login,
             identity.issued_at or None, identity.kicks,
         ):  # fmt: skip
             raise being_sent()

@@ -247,7 +247,7 @@ def claimed_identity(token: str) -> Identity:
         claims = _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "==="))
     except (IndexError, ValueError, msgspec.DecodeError, RecursionError):
         return Identity("", "")
-    return Identity(claims.sub, "", session=claims.sid if isinstance(claims.sid, str) else "")
+    return Identity(claims.sub, "", login=claims.sid if isinstance(claims.sid, str) else "")
 
 
 class _Claims(msgspec.Struct):

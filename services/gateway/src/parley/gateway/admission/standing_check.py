@@ -50,7 +50,7 @@ class _Held(NamedTuple):
 
     user_id: str
     issued_at: float
-    session: str
+    login: str
     suspended: bool
     digest: int
     kicks: int
@@ -73,7 +73,7 @@ class StandingCheck:
         """Take the functions that this check needs: `parked` returns the parked connections.
 
         `end_user` ends all connections of a user. `end` ends a single one, if others of its user may stay: those with a
-        newer token, of another session, or that began after a kick.
+        newer token, of another login, or that began after a kick.
         """
         self._bus = bus
         self._connections = connections
@@ -201,14 +201,14 @@ class StandingCheck:
 
 def _asked(held: _Held, now: float) -> HeldUser:
     return HeldUser(
-        held.user_id, held.issued_at, now - held.registered_at, held.session, held.suspended, held.digest, held.kicks
+        held.user_id, held.issued_at, now - held.registered_at, held.login, held.suspended, held.digest, held.kicks
     )
 
 
 def _key(connection: Connection) -> _Held:
     identity = connection.identity
     return _Held(
-        identity.user_id, identity.issued_at, identity.session, identity.suspended, identity.digest, identity.kicks,
+        identity.user_id, identity.issued_at, identity.login, identity.suspended, identity.digest, identity.kicks,
         connection.registered_at,
     )  # fmt: skip
 

@@ -216,7 +216,7 @@ class Operations:
         selection, code = kick.selection, known_code(kick.code, Code.KICKED)
         ended = 0
         for user_id in (selection.user_id, *selection.users) if selection.user_id else selection.users:
-            ended += self._end_user(user_id, code, kick.reason, selection.sessions, kick.min_age)
+            ended += self._end_user(user_id, code, kick.reason, selection.logins, kick.min_age)
         if selection.ranges:
             ranges = AddressRanges((each, math.inf) for each in selection.ranges)
             ended += self._end_addresses(ranges, code, kick.reason, kick.min_age)

@@ -185,14 +185,14 @@ class Recovery:
         self._parked[connection.pid] = ParkedConnection(connection, heads, rooms, expires)
         return True
 
-    def forget(self, user_id: str, sessions: Collection[str] = (), born_before: float = math.inf) -> None:
-        """Drop all parked connections of a user, or those of some sessions, that were registered before a moment."""
+    def forget(self, user_id: str, logins: Collection[str] = (), born_before: float = math.inf) -> None:
+        """Drop all parked connections of a user, or those of some logins, that were registered before a moment."""
 
         def concerned(parked: ParkedConnection) -> bool:
             connection = parked.connection
             if connection.identity.user_id != user_id or connection.registered_at > born_before:
                 return False
-            return not sessions or connection.identity.session in sessions
+            return not logins or connection.identity.login in logins
 
         self._drop_all(concerned)
 

@@ -19,7 +19,7 @@ MAX_CONNECTIONS = 1_000
 
 
 class LiveConnection(BaseModel):
-    """One live connection."""
+    """One live connection, as its gateway says it. A user with two namespaces has two."""
 
     sid: str
     user_id: str
@@ -39,7 +39,7 @@ class ConnectionsPage(BaseModel):
 
 
 class LiveGateway(BaseModel):
-    """A gateway that is alive."""
+    """A gateway that is alive, as far as signs of life tell."""
 
     id: str
     last_heard_seconds: float = Field(description="seconds since its last sign of life")
@@ -55,7 +55,7 @@ class GatewayList(BaseModel):
 async def list_connections(
     components: Current, _admin: Admin, limit: Annotated[int, Query(ge=1, le=MAX_CONNECTIONS)] = 200
 ) -> ConnectionsPage:
-    """Connections on all gateways."""
+    """Connections on all gateways, the oldest first; who does not answer in two seconds is in `unanswered`."""
     return await connections_page(components.gateways, "", limit)
 
 

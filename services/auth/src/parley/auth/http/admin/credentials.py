@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.accounts import view_tokens
 from parley.auth.accounts.accounts import require_strong
 from parley.auth.components import Current
-from parley.auth.http.admin.moderation import KickResponse, carried_out, rechecked
-from parley.auth.http.admin.parameters import Because, GivenReason, UserId
+from parley.auth.full_admins import require_another_full_admin, require_not_above
+from parley.auth.http.admin.moderation import KickResponse, carry_out, recheck
+from parley.auth.http.admin.parameters import GivenReason, ReasonBody, UserId
 from parley.auth.http.admin.rights import Admin
 from parley.auth.moderation import kick_records
-from parley.auth.owners import require_another_owner, require_not_above
 from parley.auth.password_policy import MAX_PASSWORD, MIN_PASSWORD
 from parley.auth.tables import users
 from parley.auth.tokens.claims import MAX_ROLE, MAX_ROLES
@@ -29,7 +29,7 @@ from parley.common.wire.rights import ADMIN_ROLE
 
 router = APIRouter(prefix="/admin/users", tags=["admin"])
 
-Role = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ROLE, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Role = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ROLE, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
 
 
 class Roles(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Roles(msgspec.Struct, frozen=True):
 
 
 class NewPassword(msgspec.Struct, frozen=True):
-    """A password."""
+    """A password that an administrator gives a user; its rules are those of registration."""
 
     password: Annotated[str, msgspec.Meta(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
     change_at_login: Annotated[bool, msgspec.Meta(description="whether the user has to choose another one")] = False
@@ -84,22 +84,25 @@ async def set_roles(user_id: UserId, body: GivenRoles, components: Current, admi
     `forbidden` for your own users, whose roles are in their tokens, and where nobody would be left to decide who may
     what. Your own roles you may set as well.
     """
+    # Each once, in the order in which they were given.
     roles = list(dict.fromkeys(body.roles))
     async with components.database.transaction() as connection:
         user = await _locked(connection, user_id)
         if user.kind == "external":
             raise Reject(Code.FORBIDDEN, "The roles of your own users are in their tokens.")
+        # Under a lock that is one for all, so that the last two do not take it from each other at once.
         if ADMIN_ROLE not in roles:
-            await require_another_owner(connection, user)
+            await require_another_full_admin(connection, user)
         await connection.execute(update(users).where(users.c.id == user_id).values(roles=roles))
         await admin.record(connection, "user.roles", user_id, before={"roles": user.roles}, after={"roles": roles})
-    result = await rechecked(components, user_id)
+    result = await recheck(components, user_id)
     return RolesResponse(roles=roles, refreshed=result.disconnected, unanswered=result.unanswered)
 
 
 @router.put("/{user_id:path}/password", summary="Set a user's password", openapi_extra=described(NewPassword))
 async def set_password(user_id: UserId, body: GivenPassword, components: Current, admin: Admin) -> RevokeResponse:
     """What the old one gave is refused from now on, and the user's connections end. `forbidden` for who has none."""
+    # Before the transaction: a row is not kept locked for as long as hashing takes.
     password_hash = await components.passwords.hash(body.password)
     async with components.database.transaction() as connection:
         user = await _locked(connection, user_id)
@@ -108,11 +111,12 @@ async def set_password(user_id: UserId, body: GivenPassword, components: Current
         require_strong(body.password, user.username)
         changes = {"password_hash": password_hash, "password_change_required": body.change_at_login}
         await connection.execute(update(users).where(users.c.id == user_id).values(**changes))
+        # Whoever knew the old password may hold tokens; they end with it.
         moment = await revoke_all(connection, user_id)
         await admin.record(connection, "user.password", user_id, {"change_at_login": body.change_at_login})
-        told = "Your password was set; log in again."
-        order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
-    return RevokeResponse(revoked_before=moment, **(await carried_out(components, order)).model_dump())
+        message = "Your password was set; log in again."
+        order = await kick_records.write_order(connection, admin.user_id, Code.REVOKED_TOKEN, message, users=[user_id])
+    return RevokeResponse(revoked_before=moment, **(await carry_out(components, order)).model_dump())
 
 
 @router.post("/{user_id:path}/password-change", summary="Have a user choose another password")
@@ -130,9 +134,9 @@ async def require_password_change(user_id: UserId, components: Current, admin: A
         moment = await revoke_all(connection, user_id)
         before, after = {"required": user.password_change_required}, {"required": True}
         await admin.record(connection, "user.password_change", user_id, before=before, after=after)
-        told = "Log in again and choose another password."
-        order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
-    return RevokeResponse(revoked_before=moment, **(await carried_out(components, order)).model_dump())
+        message = "Log in again and choose another password."
+        order = await kick_records.write_order(connection, admin.user_id, Code.REVOKED_TOKEN, message, users=[user_id])
+    return RevokeResponse(revoked_before=moment, **(await carry_out(components, order)).model_dump())
 
 
 @router.delete("/{user_id:path}/factors", summary="Switch a user's second factors off")
@@ -147,10 +151,11 @@ async def reset_factors(user_id: UserId, components: Current, admin: Admin) -> R
         removed = await components.own_factors.reset(connection, user_id)
         moment = await revoke_all(connection, user_id)
         await admin.record(connection, "user.factors", user_id, before={"methods": removed}, after={"methods": []})
-        told = "Your second factors were switched off; log in again."
-        order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
+        message = "Your second factors were switched off; log in again."
+        order = await kick_records.write_order(connection, admin.user_id, Code.REVOKED_TOKEN, message, users=[user_id])
+    # If it was not the user who asked, they learn of it here.
     await components.own_address.tell(user_id, "An administrator has switched your second factors off.")
-    done = await carried_out(components, order)
+    done = await carry_out(components, order)
     return ResetFactorsResponse(removed=removed, revoked_before=moment, **done.model_dump())
 
 
@@ -167,12 +172,12 @@ async def revoke(user_id: UserId, components: Current, admin: Admin) -> RevokeRe
         before = {"revoked_before": user.revoked_before and user.revoked_before.isoformat()}
         after = {"revoked_before": moment.isoformat()}
         await admin.record(connection, "user.revoke", user_id, before=before, after=after)
-        told = "Log in again."
-        order = await kick_records.order(connection, admin.user_id, Code.REVOKED_TOKEN, told, users=[user_id])
-    return RevokeResponse(revoked_before=moment, **(await carried_out(components, order)).model_dump())
+        message = "Log in again."
+        order = await kick_records.write_order(connection, admin.user_id, Code.REVOKED_TOKEN, message, users=[user_id])
+    return RevokeResponse(revoked_before=moment, **(await carry_out(components, order)).model_dump())
 
 
-@router.post("/{user_id:path}/view-token", summary="See what a user sees", openapi_extra=described(Because))
+@router.post("/{user_id:path}/view-token", summary="See what a user sees", openapi_extra=described(ReasonBody))
 async def create_view_token(user_id: UserId, body: GivenReason, components: Current, admin: Admin) -> ViewTokenResponse:
     """A token of ten minutes that reads in the user's place, in rooms and over sockets, and never writes.
 

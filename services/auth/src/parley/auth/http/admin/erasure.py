@@ -10,9 +10,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from parley.auth.components import Current
-from parley.auth.http.admin.moderation import require_equal
+from parley.auth.full_admins import require_not_above
 from parley.auth.http.admin.parameters import UserId
 from parley.auth.http.admin.rights import Admin
+from parley.auth.user_rows import lock_user
 from parley.common.wire import subjects
 from parley.common.wire.admin import EraseUser, ErasureInfo, GetErasure
 
@@ -20,7 +21,7 @@ router = APIRouter(prefix="/admin/users", tags=["admin"])
 
 
 class UserErasure(BaseModel):
-    """How far an erasure is."""
+    """How far an erasure of a user is, as chat says it."""
 
     id: str
     user: str
@@ -41,11 +42,14 @@ async def erase(user_id: UserId, components: Current, admin: Admin) -> UserErasu
     """All that the user wrote in rooms, and their names there; nobody reads it once this answers. There is no way back.
 
     Their account stays; ban the user first, or they may come back and write. One that is under way is taken for it.
-    `forbidden` for a user who may more.
+    `forbidden` for a user who may more. Whoever has no account here is taken as well: rooms have more people than that,
+    such as guests, and those of rooms that were imported.
     """
     async with components.database.transaction() as connection:
-        await require_equal(connection, admin, user_id)
+        user = await lock_user(connection, user_id)
+        require_not_above(admin.identity, user.roles if user is not None else ())
         await admin.record(connection, "user.erase", user_id)
+    # Behind the commit: the log says that it was asked for, also where chat cannot be reached now.
     return _erasure(await components.bus.request(subjects.ERASE_USER, EraseUser(user_id), ErasureInfo))
 
 

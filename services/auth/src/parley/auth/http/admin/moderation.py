@@ -7,19 +7,18 @@ from datetime import datetime
 import msgspec
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts import bots
 from parley.auth.components import Components, Current
-from parley.auth.http.admin.parameters import Because, GivenReason, GivenRestriction, Restriction, UserId
+from parley.auth.full_admins import require_not_above
+from parley.auth.http.admin.parameters import GivenReason, GivenRestriction, ReasonBody, Restriction, UserId
 from parley.auth.http.admin.rights import Admin
 from parley.auth.moderation import kick_records, restrictions
-from parley.auth.moderation.audit import Actor
 from parley.auth.moderation.kicks import KickOrder, KickResult
-from parley.auth.owners import require_not_above
 from parley.auth.standing import ban_message
-from parley.auth.user_rows import lock_user
-from parley.common.errors import Code
+from parley.auth.tokens.claims import GUEST_PREFIX
+from parley.auth.user_rows import is_known, lock_user
+from parley.common.errors import Code, Reject
 from parley.common.http.bodies import described
 
 router = APIRouter(prefix="/admin/users", tags=["admin"])
@@ -61,14 +60,23 @@ class LiftResponse(BaseModel):
     unanswered: list[str]
 
 
-@router.post("/{user_id:path}/kick", summary="End a user's connections", openapi_extra=described(Because))
+@router.post("/{user_id:path}/kick", summary="End a user's connections", openapi_extra=described(ReasonBody))
 async def kick(user_id: UserId, body: GivenReason, components: Current, admin: Admin) -> KickResponse:
-    """End every connection of a user, on every gateway; they may come back. Works for guests."""
+    """End every connection of a user, on every gateway; they may come back.
+
+    `not_found` for a user whom there never was, and for a guest who has no connection: nobody keeps a list of guests.
+    """
+    await require_somebody(components, user_id)
     async with components.database.transaction() as connection:
-        await require_equal(connection, admin, user_id)
-        await admin.record(connection, "user.kick", user_id, msgspec.to_builtins(body))
-        order = await kick_records.order(connection, admin.user_id, Code.KICKED, body.reason, users=[user_id])
-    return await carried_out(components, order)
+        user = await lock_user(connection, user_id)
+        require_not_above(admin.identity, user.roles if user is not None else ())
+        new = await admin.record(connection, "user.kick", user_id, msgspec.to_builtins(body))
+        order = await kick_records.write_order(connection, admin.user_id, Code.KICKED, body.reason, users=[user_id])
+    done = await carry_out(components, order)
+    # Said afterwards: to look first would miss who is just being let in. Of a retry the first try may have ended them.
+    if user is None and new and user_id.startswith(GUEST_PREFIX) and not (done.disconnected or done.unanswered):
+        raise Reject(Code.NOT_FOUND, "There is no such guest.")
+    return done
 
 
 @router.post("/{user_id:path}/ban", summary="Keep a user out", openapi_extra=described(Restriction))
@@ -76,16 +84,16 @@ async def ban(user_id: UserId, body: GivenRestriction, components: Current, admi
     """Ban a user and end their connections: `not_found` for one we do not know, `forbidden` for yourself."""
     async with components.database.transaction() as connection:
         until = await restrictions.ban(connection, user_id, body.reason, admin, body.duration)
-        told = ban_message(body.reason, until)
+        message = ban_message(body.reason, until)
         banned = [user_id, *await bots.owned_by(connection, [user_id])]
-        order = await kick_records.order(connection, admin.user_id, Code.BANNED, told, users=banned)
+        order = await kick_records.write_order(connection, admin.user_id, Code.BANNED, message, users=banned)
     # Committed first: a connection being set up asks again once the gateway has it, and finds either ban or kick.
-    return BanResponse(banned_until=until, **(await carried_out(components, order)).model_dump())
+    return BanResponse(banned_until=until, **(await carry_out(components, order)).model_dump())
 
 
 @router.post("/{user_id:path}/unban", summary="Let a user in again")
 async def unban(user_id: UserId, components: Current, admin: Admin) -> UnbanResponse:
-    """End a user's ban, if there is one."""
+    """End a user's ban, if there is one: `forbidden` for one that somebody who may more has set."""
     async with components.database.transaction() as connection:
         return UnbanResponse(unbanned=await restrictions.unban(connection, user_id, admin))
 
@@ -98,34 +106,41 @@ async def suspend(user_id: UserId, body: GivenRestriction, components: Current, 
     """
     async with components.database.transaction() as connection:
         until = await restrictions.suspend(connection, user_id, body.reason, admin, body.duration)
-    result = await rechecked(components, user_id)
+    result = await recheck(components, user_id)
     return SuspensionResponse(suspended_until=until, refreshed=result.disconnected, unanswered=result.unanswered)
 
 
 @router.delete("/{user_id:path}/suspension", summary="Let a user write again")
 async def lift_suspension(user_id: UserId, components: Current, admin: Admin) -> LiftResponse:
-    """End a user's suspension, if there is one."""
+    """End a user's suspension, if there is one: `forbidden` for one that somebody who may more has set."""
     async with components.database.transaction() as connection:
         lifted = await restrictions.lift_suspension(connection, user_id, admin)
-    result = await rechecked(components, user_id)
+    result = await recheck(components, user_id)
     return LiftResponse(lifted=lifted, refreshed=result.disconnected, unanswered=result.unanswered)
 
 
-async def require_equal(connection: AsyncConnection, admin: Actor, user_id: str) -> None:
-    """Raise `Reject(forbidden)` for a user who may more than this administrator; who is unknown may nothing."""
-    user = await lock_user(connection, user_id)
-    if user is not None:
-        require_not_above(admin.identity, user.roles)
+async def require_somebody(components: Components, user_id: str) -> None:
+    """Raise `Reject(not_found)` for an id of which nobody knows anything: an administrator has mistyped.
+
+    Gateways are asked as well. Of who was let in before the database was restored they alone know.
+    """
+    async with components.database.autocommit() as connection:
+        if await is_known(connection, user_id):
+            return
+    found, unanswered = await components.gateways.connections(user_id, 1)
+    if not found and not unanswered:
+        raise Reject(Code.NOT_FOUND, "There is no such user.")
 
 
-async def rechecked(components: Components, user_id: str) -> KickResult:
+async def recheck(components: Components, user_id: str) -> KickResult:
     """Have gateways ask who a user is now, and who their bots are."""
     async with components.database.autocommit() as connection:
+        # What happens to an owner happens to their bots, whose connections are their own.
         changed = [user_id, *await bots.owned_by(connection, [user_id])]
     return await components.gateways.recheck(changed)
 
 
-async def carried_out(components: Components, order: KickOrder) -> KickResponse:
+async def carry_out(components: Components, order: KickOrder) -> KickResponse:
     """Have gateways do what was written down, and say how it went. Raises `Reject`."""
     result = await components.kicks.carry_out(order)
     return KickResponse(kick_id=order.id, disconnected=result.disconnected, unanswered=result.unanswered)

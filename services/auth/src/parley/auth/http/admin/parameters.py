@@ -24,14 +24,14 @@ Seconds = Annotated[int, msgspec.Meta(ge=1, le=CENTURY)]
 ForHowLong = Annotated[Seconds | None, msgspec.Meta(description="null: for ever")]
 
 
-class Because(msgspec.Struct, frozen=True):
-    """Why."""
+class ReasonBody(msgspec.Struct, frozen=True):
+    """Why something is done: the user is told it, and the audit log keeps it. It may be left out."""
 
     reason: Reason = ""
 
 
-class Restriction(Because, frozen=True):
-    """Why, and for how long."""
+class Restriction(ReasonBody, frozen=True):
+    """Why, and for how long; without an end it holds until it is lifted."""
 
     duration_seconds: ForHowLong = None
 
@@ -41,7 +41,7 @@ class Restriction(Because, frozen=True):
         return duration(self.duration_seconds)
 
 
-GivenReason = Annotated[Because, body_of(Because)]
+GivenReason = Annotated[ReasonBody, body_of(ReasonBody)]
 GivenRestriction = Annotated[Restriction, body_of(Restriction)]
 
 

@@ -38,19 +38,19 @@ RIGHTS: dict[tuple[str, str], Right] = {
     ("POST", "/admin/users/{user_id:path}/kick"): Right.MODERATE,
     ("POST", "/admin/users/{user_id:path}/ban"): Right.MODERATE,
     ("POST", "/admin/users/{user_id:path}/unban"): Right.MODERATE,
-    ("POST", "/admin/rooms/{room_id}/close"): Right.MODERATE,
+    ("POST", "/admin/rooms/{room}/close"): Right.MODERATE,
     ("POST", "/admin/users/{user_id:path}/revoke"): Right.OPERATE,
     ("POST", "/admin/users/{user_id:path}/erase"): Right.OPERATE,
     ("DELETE", "/admin/api-keys/{key_id}"): Right.OPERATE,
-    ("POST", "/admin/api-keys"): Right.OWN,
-    ("POST", "/admin/api-keys/{key_id}/rotate"): Right.OWN,
-    ("POST", "/admin/bots"): Right.OWN,
-    ("DELETE", "/admin/bots/{bot_id}"): Right.OWN,
-    ("PUT", "/admin/users/{user_id:path}/roles"): Right.OWN,
-    ("POST", "/admin/users/{user_id:path}/view-token"): Right.OWN,
-    ("PUT", "/admin/users/{user_id:path}/password"): Right.OWN,
+    ("POST", "/admin/api-keys"): Right.FULL,
+    ("POST", "/admin/api-keys/{key_id}/rotate"): Right.FULL,
+    ("POST", "/admin/bots"): Right.FULL,
+    ("DELETE", "/admin/bots/{bot_id}"): Right.FULL,
+    ("PUT", "/admin/users/{user_id:path}/roles"): Right.FULL,
+    ("POST", "/admin/users/{user_id:path}/view-token"): Right.FULL,
+    ("PUT", "/admin/users/{user_id:path}/password"): Right.FULL,
     ("POST", "/admin/users/{user_id:path}/password-change"): Right.OPERATE,
-    ("DELETE", "/admin/users/{user_id:path}/factors"): Right.OWN,
+    ("DELETE", "/admin/users/{user_id:path}/factors"): Right.FULL,
 }
 
 
@@ -65,7 +65,7 @@ async def administrator(
     """The administrator who sends a request. Raises `Reject` (401 without a token, 403 without the right)."""
     right = RIGHTS.get((request.method, request.scope["route"].path))
     if right is None or not identity.may(right):
-        asked = "" if right is None else f" with the right to {right.name.lower()}"
+        asked = "" if right is None else f" with the right {right.name.lower()}"
         raise Reject(Code.FORBIDDEN, f"Only administrators{asked} may do this.")
     if len(key) > MAX_REQUEST_ID or not ((key.isascii() and key.isprintable()) or not key):
         raise Reject(Code.INVALID_PAYLOAD, f"Idempotency-Key: at most {MAX_REQUEST_ID} printable ASCII characters")

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from parley.auth.components import Components, Current
-from parley.auth.http.admin.parameters import MAX_PAGE, NO_NUL, Because
+from parley.auth.http.admin.parameters import MAX_PAGE, NO_NUL, ReasonBody
 from parley.auth.http.admin.rights import Admin
-from parley.auth.http.endpoints import Done
+from parley.auth.http.endpoints import Ok
 from parley.auth.moderation import audit
 from parley.common.errors import Reject
 from parley.common.http.bodies import body_of, described
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 MAX_ROOM = 128
 
 
-class CloseRequest(Because, frozen=True):
+class CloseRequest(ReasonBody, frozen=True):
     """Why; `id` may name the request, so that a retry is known for one."""
 
     id: Annotated[UUID | None, msgspec.Meta(description="a UUID of yours; else one is made")] = None
@@ -69,34 +69,34 @@ async def list_rooms(
     return RoomsPage(rooms=[RoomDetails(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
 
 
-@router.post("/rooms/{room_id}/close", summary="Close a room", openapi_extra=described(CloseRequest))
+@router.post("/rooms/{room}/close", summary="Close a room", openapi_extra=described(CloseRequest))
 async def close_room(
-    room_id: Annotated[str, Path(min_length=1, max_length=MAX_ROOM, pattern=NO_NUL)],
+    room: Annotated[str, Path(min_length=1, max_length=MAX_ROOM, pattern=NO_NUL)],
     body: GivenClose,
     components: Current,
     admin: Admin,
-) -> Done:
+) -> Ok:
     """Archive a room: it can be read and takes no more changes. A closed one may be closed again.
 
     A retry with the same `id`, or of the same administrator without one, leaves one audit entry: it records the
     attempt.
     """
-    before = await _shown(components, room_id)
+    before = await _shown(components, room)
     command_id = str(body.id or uuid7())
     actor = replace(admin, request_id=admin.request_id or (command_id if body.id is not None else ""))
     async with components.database.transaction() as connection:
-        if actor.request_id or not await audit.has(connection, admin, "room.close", room_id):
+        if actor.request_id or not await audit.has(connection, admin, "room.close", room):
             after = {**before, "archived": True} if before is not None else None
-            await actor.record(connection, "room.close", room_id, {"reason": body.reason}, before=before, after=after)
-    request = ArchiveRoomRequest(command_id, room_id, body.reason, admin.identity)
+            await actor.record(connection, "room.close", room, {"reason": body.reason}, before=before, after=after)
+    request = ArchiveRoomRequest(command_id, room, body.reason, admin.identity)
     await components.bus.call(subjects.ARCHIVE_ROOM, request)
-    return Done()
+    return Ok()
 
 
-async def _shown(components: Components, room_id: str) -> dict[str, Any] | None:
+async def _shown(components: Components, room: str) -> dict[str, Any] | None:
     """What the audit log says of a room before it changes; None where chat cannot say it now, or there is none."""
     try:
-        found = await components.bus.request(subjects.LIST_ROOMS, ListRooms(room_id, "", 1), RoomList)
+        found = await components.bus.request(subjects.LIST_ROOMS, ListRooms(room, "", 1), RoomList)
     except Reject:
         return None
-    return next(({"name": room.name, "archived": room.archived} for room in found.rooms if room.id == room_id), None)
+    return next(({"name": each.name, "archived": each.archived} for each in found.rooms if each.id == room), None)

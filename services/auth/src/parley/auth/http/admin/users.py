@@ -17,6 +17,7 @@ from parley.auth.accounts.sessions import SessionDetails
 from parley.auth.components import Current
 from parley.auth.factors.own_factors import FactorsOverview
 from parley.auth.http.admin.connections import MAX_CONNECTIONS, ConnectionsPage, LiveConnection, connections_page
+from parley.auth.http.admin.moderation import require_somebody
 from parley.auth.http.admin.parameters import NO_NUL, Limit, UserId
 from parley.auth.http.admin.rights import Admin
 from parley.auth.http.admin.user_details import QUERY, Ban, UserDetails, fields_of
@@ -79,6 +80,7 @@ async def list_users(
         query = query.where(users.c.kind == kind)
     if before:
         last = select(users.c.created_at, users.c.id).where(users.c.id == before).scalar_subquery()
+        # By both: users that were made in the same moment would else be left out between two pages.
         query = query.where(tuple_(users.c.created_at, users.c.id) < last)
     async with components.database.autocommit() as connection:
         rows = (await connection.execute(query)).all()
@@ -90,7 +92,11 @@ async def list_users(
 
 @router.get("/{user_id:path}/connections", summary="A user's live connections")
 async def list_connections(user_id: UserId, components: Current, _admin: Admin) -> ConnectionsPage:
-    """Which gateway, since when, from which address and over which transport; also for guests."""
+    """Which gateway, since when, from which address and over which transport; also for guests.
+
+    `not_found` for a user whom there never was.
+    """
+    await require_somebody(components, user_id)
     return await connections_page(components.gateways, user_id, MAX_CONNECTIONS)
 
 
@@ -109,6 +115,7 @@ async def get_user(user_id: UserId, components: Current, _admin: Admin) -> UserP
     sessions = await components.sessions.of_user(user_id, "")
     email = await components.own_address.of_user(user_id)
     factors = await components.own_factors.overview(user_id)
+    # Last, and with no connection of the database in hand: gateways are waited for up to two seconds.
     live = await connections_page(components.gateways, user_id, MOST)
     return UserProfile(
         **fields_of(row),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from parley.chat.domain.events import EventData
+from parley.chat.domain.events import EventData, NamedUser
 from parley.chat.domain.room import ChatEvent
 
 _json = msgspec.json.Encoder()
@@ -35,8 +35,14 @@ class Codec:
     """Encodes events of some types for the log, and reads what any earlier version wrote."""
 
     def __init__(self, types: Iterable[type[EventData]]) -> None:
-        """Take the types of events. Raises `ValueError` if two of them have the same number or the same name."""
+        """Take the types of events.
+
+        Raises `ValueError` if two of them have the same number or the same name, and for one that does not say what an
+        erasure leaves of it.
+        """
         known = list(types)
+        for kind in known:
+            _check_when_erased(kind)
         self._by_number = {kind.NUMBER: kind for kind in known}
         self._by_type = {kind.TYPE: kind for kind in known}
         if not len(self._by_number) == len(self._by_type) == len(known):
@@ -77,6 +83,23 @@ class Codec:
     def read(self, name: str, data: bytes) -> EventData:
         """Return the event of a type, from data of the current version."""
         return msgspec.json.decode(data, type=self._by_type[name])
+
+
+def _check_when_erased(kind: type[EventData]) -> None:
+    """Raise `ValueError` for a type of events that an erasure could leave too much or too little of."""
+    if "WHEN_ERASED" not in vars(kind):
+        raise ValueError(f"{kind.__name__} does not say what is left of it when it is erased")
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    names_users = {name for name, field in fields.items() if NamedUser in (field.type, *get_args(field.type))}
+    rule = kind.WHEN_ERASED
+    left = {*rule.keeps, *rule.room_texts}
+    if names_users != left & {"user"}:
+        raise ValueError(f"{kind.__name__} names a user elsewhere than in `user`, or does not keep whom it is about")
+    needed = {name for name, field in fields.items() if field.required and rule.applied != "never"}
+    if rule.message_text and not kind.IS_MESSAGE:
+        needed, left = needed | {"message"}, left | {"message"}
+    if not needed <= left <= fields.keys():
+        raise ValueError(f"{kind.__name__} keeps too little to be applied, or a field that it does not have")
 
 
 CODEC = Codec(get_args(ChatEvent))

@@ -11,19 +11,10 @@ import msgspec
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import ClientEvent, NamedUser
-from parley.chat.domain.membership import MemberJoined, MemberLeft
 from parley.chat.domain.messages import MessageSent
-from parley.chat.domain.people.moderation import MemberRemoved
-from parley.chat.domain.room import ChatEvent
-from parley.chat.domain.rooms import RoomCreated
+from parley.chat.domain.room import ChatEvent, changed_member
 from parley.common.wire.rooms import RoomEvent
 
-_CHANGES_MEMBERSHIP = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE, MemberRemoved.TYPE))
-"""The types of events that change who is a member. The data of other types need not be decoded to tell."""
-
-
-_SHOWN_ERASED = frozenset(("message.sent", "message.deleted", "message.pinned", "message.unpinned"))
-"""The types of events of which clients are sent what is left: numbers of messages, and nobody's text."""
 NOTHING = b"{}"
 """The data of an erased event of which nothing is kept."""
 
@@ -60,7 +51,7 @@ class Recorded(NamedTuple):
         actor = NamedUser(self.actor_id, self.actor_name or None)
         return ClientEvent(
             self.type, self.room, self.sequence, self.event_id, self.recorded_at, actor,
-            msgspec.Raw(NOTHING if self.erased and self.type not in _SHOWN_ERASED else self.data), self.command_id,
+            msgspec.Raw(self.data if self._is_shown() else NOTHING), self.command_id,
             self.number if self.type == MessageSent.TYPE else None, self.erased,
         )  # fmt: skip
 
@@ -75,17 +66,23 @@ class Recorded(NamedTuple):
 
         '' stands for nobody.
         """
-        if self.type not in _CHANGES_MEMBERSHIP or self.data == NOTHING:
+        change = CODEC.kind(self.type).MEMBERSHIP
+        if change not in {"joins", "leaves"} or self.data == NOTHING:
             return "", ""
-        match self.event():
-            case RoomCreated():
-                return self.actor_id, ""
-            case MemberJoined(user=user):
-                return user.id, ""
-            case MemberLeft(user=user) | MemberRemoved(user=user):
-                return "", user.id
-            case _:
-                return "", ""
+        user_id = changed_member(self.event(), self.actor_id) or ""
+        return (user_id, "") if change == "joins" else ("", user_id)
+
+    @property
+    def applies(self) -> bool:
+        """Whether the event is applied to its room: it is not erased, or what is left still says what it changed."""
+        if not self.erased:
+            return True
+        applied = CODEC.kind(self.type).WHEN_ERASED.applied
+        return applied == "always" or (applied == "if kept" and self.data != NOTHING)
+
+    def _is_shown(self) -> bool:
+        # Of an erased event clients are sent numbers of messages alone.
+        return not self.erased or CODEC.kind(self.type).WHEN_ERASED.about_message
 
     def event(self) -> ChatEvent:
         """Return the typed event, from which a room's state is built."""

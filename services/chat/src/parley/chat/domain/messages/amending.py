@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from parley.chat.domain.events import EventData
+from parley.chat.domain.events import EventData, WhenErased
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
 from parley.chat.domain.messages.targets import messages_of, require_message, require_present
 from parley.chat.domain.permissions import Permission, require_may
@@ -64,6 +64,7 @@ class MessageEdited(EventData, frozen=True):
     TYPE: ClassVar[str] = "message.edited"
     NUMBER: ClassVar[int] = 20
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(message_text=True)
 
     message: int
     body: str
@@ -78,6 +79,7 @@ class MessageDeleted(EventData, frozen=True):
     TYPE: ClassVar[str] = "message.deleted"
     NUMBER: ClassVar[int] = 21
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("message",), applied="if kept")
 
     message: int
     reason: str = ""

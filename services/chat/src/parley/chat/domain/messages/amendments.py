@@ -7,7 +7,7 @@ from typing import assert_never, get_args
 
 import msgspec
 
-from parley.chat.domain.encoding.recorded import NOTHING, Recorded
+from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.events import NamedUser
 from parley.chat.domain.messages.amending import MessageDeleted, MessageEdited
 from parley.chat.domain.messages.decisions import AmendingEvent, MessageEvent
@@ -59,22 +59,15 @@ def amend_recorded(messages: RoomMessages, recorded: Recorded) -> None:
     """Apply a row of the log, erased or not. Events that are about no message change nothing."""
     if recorded.type not in AMENDING_TYPES and recorded.type != MessageSent.TYPE:
         return
-    actor = NamedUser(recorded.actor_id, recorded.actor_name)
-    if not recorded.erased:
-        event = recorded.event()
-    elif recorded.type == MessageSent.TYPE:
+    if recorded.erased and recorded.type == MessageSent.TYPE:
         # An erased reply stays a reply: its thread would otherwise have one less than it had.
         thread: int | None = msgspec.json.decode(recorded.data).get("thread")
         messages.targets[recorded.sequence] = Target(recorded.actor_id, thread, erased=True)
         if thread is not None:
             _reply(messages, thread, recorded.sequence, recorded.recorded_at)
-        return
-    elif recorded.data == NOTHING:
-        # Whoever edited or reacted is erased, and what they did with them.
-        return
-    else:
-        event = recorded.event()
-    if isinstance(event, MessageEvent):
+    # What who is erased edited, or reacted with, went with them.
+    elif recorded.applies and isinstance(event := recorded.event(), MessageEvent):
+        actor = NamedUser(recorded.actor_id, recorded.actor_name)
         amend(messages, event, recorded.sequence, actor, recorded.recorded_at)
 
 

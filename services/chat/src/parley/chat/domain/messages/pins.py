@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from parley.chat.domain.events import EventData
+from parley.chat.domain.events import EventData, WhenErased
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
 from parley.chat.domain.messages.targets import messages_of, require_present, require_undeleted
 from parley.chat.domain.permissions import Permission, require_may
@@ -38,6 +38,7 @@ class MessagePinned(EventData, frozen=True):
     TYPE: ClassVar[str] = "message.pinned"
     NUMBER: ClassVar[int] = 24
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("message",), applied="if kept")
 
     message: int
 
@@ -48,6 +49,7 @@ class MessageUnpinned(EventData, frozen=True):
     TYPE: ClassVar[str] = "message.unpinned"
     NUMBER: ClassVar[int] = 25
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("message",), applied="if kept")
 
     message: int
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from parley.chat.domain.events import EventData
+from parley.chat.domain.events import EventData, WhenErased
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
 from parley.chat.domain.messages.targets import messages_of, require_present, require_undeleted
 from parley.chat.domain.permissions import Permission, require_may
@@ -51,6 +51,7 @@ class ReactionAdded(EventData, frozen=True):
     TYPE: ClassVar[str] = "reaction.added"
     NUMBER: ClassVar[int] = 22
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased()
 
     message: int
     emoji: str
@@ -62,6 +63,7 @@ class ReactionRemoved(EventData, frozen=True):
     TYPE: ClassVar[str] = "reaction.removed"
     NUMBER: ClassVar[int] = 23
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased()
 
     message: int
     emoji: str

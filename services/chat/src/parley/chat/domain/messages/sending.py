@@ -9,8 +9,8 @@ import msgspec
 from parley.chat.domain.attaching import Attachment, UploadIds, attached
 from parley.chat.domain.custom_data import check_custom
 from parley.chat.domain.encoding.room_ids import room_key
-from parley.chat.domain.events import EventData
-from parley.chat.domain.fields import ClientCommand, MessageData, RoomId, UserId
+from parley.chat.domain.events import EventData, WhenErased
+from parley.chat.domain.fields import ClientCommand, MessageData, MessageSequence, RoomId, UserId
 from parley.chat.domain.messages.mentions import calls
 from parley.chat.domain.messages.targets import require_root, target_of
 from parley.chat.domain.messages.threads import ThreadFollowed, followers_of_reply
@@ -46,7 +46,7 @@ class SendMessage(ClientCommand, frozen=True):
 
     room: RoomId
     body: str
-    reply_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    reply_to: MessageSequence | None = None
     thread: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
     mentions: Annotated[tuple[UserId, ...], msgspec.Meta(max_length=MAX_MENTIONS)] = ()
     mention_here: bool = False
@@ -86,6 +86,7 @@ class MessageSent(EventData, frozen=True):
     NUMBER: ClassVar[int] = 5
     IS_MESSAGE: ClassVar[bool] = True
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("thread",), message_text=True)
 
     body: str
     reply_to: int | None = None

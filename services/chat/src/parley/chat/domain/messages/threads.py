@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from parley.chat.domain.events import EventData, NamedUser
+from parley.chat.domain.events import EventData, NamedUser, WhenErased, about_user
 from parley.chat.domain.fields import ClientCommand, RoomId
 from parley.chat.domain.messages.targets import messages_of, require_root
 from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
@@ -39,6 +39,7 @@ class ThreadFollowed(EventData, frozen=True):
     TYPE: ClassVar[str] = "thread.followed"
     NUMBER: ClassVar[int] = 26
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = about_user("thread")
 
     thread: int
     user: NamedUser
@@ -50,6 +51,7 @@ class ThreadUnfollowed(EventData, frozen=True):
     TYPE: ClassVar[str] = "thread.unfollowed"
     NUMBER: ClassVar[int] = 27
     CHANGES_DECISIONS: ClassVar[bool] = False
+    WHEN_ERASED: ClassVar[WhenErased] = about_user("thread")
 
     thread: int
     user: NamedUser

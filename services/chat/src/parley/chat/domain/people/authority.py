@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from parley.chat.domain.events import EventData, NamedUser
+from parley.chat.domain.events import EventData, NamedUser, WhenErased, about_user
 from parley.chat.domain.fields import ClientCommand, RoomId, UserId
 from parley.chat.domain.membership import MemberChanged
 from parley.chat.domain.permissions import Permission, Rule, Subject, permissions_text, read_rules, write_rules
@@ -78,6 +78,7 @@ class PermissionsChanged(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "permissions.changed"
     NUMBER: ClassVar[int] = 36
+    WHEN_ERASED: ClassVar[WhenErased] = about_user("role", "allow", "deny")
 
     user: NamedUser | None = None
     role: Subject | None = None

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from parley.chat.domain.events import EventData, NamedUser
+from parley.chat.domain.events import EventData, NamedUser, WhenErased, about_user
 from parley.chat.domain.fields import ClientCommand, UserId
 from parley.chat.domain.membership import MemberJoined
 from parley.chat.domain.rooms import RoomCreated
@@ -47,6 +47,7 @@ class MemberAdded(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.added"
     NUMBER: ClassVar[int] = 35
+    WHEN_ERASED: ClassVar[WhenErased] = about_user()
 
     user: NamedUser
 

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, Instant
+from parley.chat.domain.events import EventData, Instant, WhenErased
 from parley.chat.domain.fields import ClientCommand, RoomId
 from parley.chat.domain.permissions import Permission, may, require_may
 from parley.chat.domain.state import DecisionContext, Invite, Needs, Room, require_member, require_open
@@ -47,6 +47,7 @@ class InviteCreated(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "invite.created"
     NUMBER: ClassVar[int] = 39
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased()
 
     expires_at: Instant | None = None
     uses: int | None = None
@@ -57,6 +58,7 @@ class InviteUsed(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "invite.used"
     NUMBER: ClassVar[int] = 40
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("invite",), applied="if kept", outlives_room=True)
 
     invite: int
 
@@ -66,6 +68,7 @@ class InviteRevoked(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "invite.revoked"
     NUMBER: ClassVar[int] = 41
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("invite",), applied="if kept", outlives_room=True)
 
     invite: int
 

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, assert_never
 
 import msgspec
 
-from parley.chat.domain.events import EventData, Instant, NamedUser
+from parley.chat.domain.events import EventData, Instant, Membership, NamedUser, WhenErased, about_user
 from parley.chat.domain.fields import ClientCommand, Reason, RoomId, UserId
 from parley.chat.domain.people.invites import void_invites_of
 from parley.chat.domain.permissions import Permission, may, require_may
@@ -87,6 +87,8 @@ class MemberRemoved(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.removed"
     NUMBER: ClassVar[int] = 30
+    MEMBERSHIP: ClassVar[Membership] = "leaves"
+    WHEN_ERASED: ClassVar[WhenErased] = about_user()
 
     user: NamedUser
     reason: str = ""
@@ -97,6 +99,7 @@ class MemberBanned(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.banned"
     NUMBER: ClassVar[int] = 31
+    WHEN_ERASED: ClassVar[WhenErased] = about_user("until")
 
     user: NamedUser
     until: Instant | None = None
@@ -108,6 +111,7 @@ class MemberUnbanned(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.unbanned"
     NUMBER: ClassVar[int] = 32
+    WHEN_ERASED: ClassVar[WhenErased] = about_user()
 
     user: NamedUser
 
@@ -117,6 +121,7 @@ class MemberMuted(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.muted"
     NUMBER: ClassVar[int] = 33
+    WHEN_ERASED: ClassVar[WhenErased] = about_user("until")
 
     user: NamedUser
     until: Instant | None = None
@@ -128,6 +133,7 @@ class MemberUnmuted(EventData, frozen=True):
 
     TYPE: ClassVar[str] = "member.unmuted"
     NUMBER: ClassVar[int] = 34
+    WHEN_ERASED: ClassVar[WhenErased] = about_user()
 
     user: NamedUser
 

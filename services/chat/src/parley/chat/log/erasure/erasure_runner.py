@@ -18,13 +18,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from parley.chat.domain.erasure import Erasure, ErasureScope
-from parley.chat.log.database import (
-    DATABASE_ERRORS,
-    IDLE_SECONDS,
-    LOCK_SECONDS,
-    Pool,
-    session_settings,
-)
+from parley.chat.log.database import DATABASE_ERRORS, IDLE_SECONDS, LOCK_SECONDS, Pool, session_settings
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure.executor import SESSION, Executor, Report
 from parley.chat.log.erasure.ledger import Ledger, LedgerError

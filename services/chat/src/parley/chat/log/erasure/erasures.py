@@ -21,9 +21,7 @@ import asyncpg
 from parley.chat.domain.encoding.compact import pack_user
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.room_ids import room_key
-from parley.chat.domain.erasure import ABOUT_USERS, TEXT_TYPES, Erasure, ErasureScope
-from parley.chat.domain.erasure_events import EventsErased
-from parley.chat.domain.messages.amending import MessageEdited
+from parley.chat.domain.erasure import ABOUT_USERS, NEVER_COVERED, TEXT_TYPES, Erasure, ErasureScope
 from parley.chat.domain.room import ChatEvent
 from parley.common.errors import Code, Reject
 from parley.common.wire.identifiers import uuid7
@@ -46,14 +44,18 @@ _ABOUT_USERS = numbers_of(ABOUT_USERS)
 _TEXTS = numbers_of(TEXT_TYPES)
 MESSAGES = ", ".join(str(kind.NUMBER) for kind in get_args(ChatEvent) if kind.IS_MESSAGE)
 """Numbers of the types of events that are messages, as SQL."""
+EDITS = ", ".join(
+    str(kind.NUMBER) for kind in get_args(ChatEvent) if kind.WHEN_ERASED.message_text and not kind.IS_MESSAGE
+)
+"""Numbers of the types of events that have another text of an earlier message, as SQL; it is named in `message`."""
 
 COVERS = f"""(
   e.actor_id = x.actor_id
   OR (e.type IN ({_ABOUT_USERS}) AND e.data -> 'user' ->> 'id' = x.user_id)
   OR (x.scope = 'message' AND e.room_id = x.room_id AND (
-    e.event_id = x.event_id OR (e.type = {MessageEdited.NUMBER} AND (e.data ->> 'message')::bigint = x.sequence)
+    e.event_id = x.event_id OR (e.type IN ({EDITS}) AND (e.data ->> 'message')::bigint = x.sequence)
   ))
-  OR (x.scope = 'room' AND e.room_id = x.room_id AND e.type <> {EventsErased.NUMBER})
+  OR (x.scope = 'room' AND e.room_id = x.room_id AND e.type NOT IN ({numbers_of(NEVER_COVERED)}))
   OR (e.recorded_at < x.before AND e.type IN ({_TEXTS}))
 )"""
 """Whether the erasure `x` covers the event `e`. It says the same as `Erasure.covers`, and covers the edits of a message

@@ -27,20 +27,30 @@ from parley.chat.domain.encoding.compact import pack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
-from parley.chat.domain.erasure import ABOUT_USERS, NAMING_TYPES, TELLING, TEXTS, Erasure, ErasureScope, ranges, text_of
+from parley.chat.domain.erasure import (
+    ABOUT_MESSAGES,
+    ABOUT_USERS,
+    KEEPING_TYPES,
+    NAMING_TYPES,
+    TEXT_TYPES,
+    TEXTS,
+    Erasure,
+    ErasureScope,
+    ranges,
+    text_of,
+)
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
-from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.messages.amendments import AMENDING_TYPES
 from parley.chat.domain.messages.reactions import ReactionAdded
-from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.domain.people.invites import InviteCreated
+from parley.chat.domain.projectors import PROJECTORS
 from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import CloseRoom, RoomCreated
 from parley.chat.domain.state import UserLimits
 from parley.chat.log import event_store
 from parley.chat.log.erasure import own_rows, people_rows
-from parley.chat.log.erasure.erasures import COVERS, find, numbers_of
+from parley.chat.log.erasure.erasures import COVERS, EDITS, MESSAGES, find, numbers_of
 from parley.chat.log.messages.message_rows import edits_of, withdraw
 from parley.chat.log.own_connection import CONFLICTS
 from parley.chat.log.position import Position
@@ -65,8 +75,8 @@ ResultT = TypeVar("ResultT")
 
 _NAMING = numbers_of(NAMING_TYPES)
 _ABOUT_USERS = numbers_of(ABOUT_USERS)
-_ABOUT_MESSAGES = numbers_of({kind for kind, told in TELLING.items() if told in {"thread", "message"}})
-NEEDED = ABOUT_USERS | NAMING_TYPES | (TELLING.keys() - {MessageSent.TYPE}) | {ReactionAdded.TYPE}
+_ABOUT_MESSAGES = numbers_of(ABOUT_MESSAGES)
+NEEDED = (KEEPING_TYPES - TEXT_TYPES) | {ReactionAdded.TYPE}
 """The types of events whose data are needed as a whole to say what remains of them, and what follows."""
 _NEEDED = numbers_of(NEEDED)
 
@@ -106,9 +116,9 @@ CROSS JOIN unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS q(room_id, after,
 CROSS JOIN LATERAL (
   SELECT e.room_id, e.sequence, e.event_id, e.type, e.version, e.recorded_at,
     CASE WHEN e.type IN ({_NEEDED}) THEN e.data::text
-         WHEN e.type = {MessageSent.NUMBER} AND e.data -> 'thread' IS NOT NULL
+         WHEN e.type IN ({MESSAGES}) AND e.data -> 'thread' IS NOT NULL
          THEN concat('{{"thread":', e.data ->> 'thread', '}}')
-         WHEN e.type = {MessageEdited.NUMBER} AND e.data -> 'message' IS NOT NULL
+         WHEN e.type IN ({EDITS}) AND e.data -> 'message' IS NOT NULL
          THEN concat('{{"message":', e.data ->> 'message', '}}')
          ELSE '{{}}' END AS data
   FROM chat.events e
@@ -356,18 +366,7 @@ class Executor:
             await self._connection.execute(_FORGET_INVITER, room_id, invited)
 
     async def _empty(self, room_id: int | None) -> None:
-        for table in (
-            "members",
-            "declined",
-            "restrictions",
-            "participants",
-            "invites",
-            "messages",
-            "reactions",
-            "replies",
-            "thread_followers",
-            "commands",
-        ):
+        for table in (*(name for name in PROJECTORS if name != "rooms"), "commands"):
             cleared = ""
             while cleared != "DELETE 0":
                 cleared = await self._connection.execute(_CLEAR.format(table=table), room_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +18,7 @@ from parley.chat.domain.messages.reactions import ReactionAdded, ReactionRemoved
 from parley.chat.domain.messages.rows import message_row, state_of_row
 from parley.chat.domain.messages.threads import ThreadFollowed, ThreadUnfollowed
 from parley.chat.log.messages import message_statements as sql
+from parley.chat.log.statements import columns_of, execute_rows
 
 _LAST_EDIT = "SELECT edited_in FROM chat.messages WHERE room_id = $1 AND sequence = $2"
 _OWN = frozenset((ReactionAdded.TYPE, ThreadFollowed.TYPE, ThreadUnfollowed.TYPE))
@@ -55,7 +55,7 @@ async def _load_targets(connection: Any, places: list[tuple[int, int]], rooms: d
     if not places:
         return
     for room_id, sequence, author, thread, erased, *state in await connection.fetch(
-        sql.LOAD_MESSAGES, *_columns(places)
+        sql.LOAD_MESSAGES, *columns_of(places)
     ):
         of_room = rooms[room_id]
         of_room.targets[sequence] = Target(unpack(author), thread, erased)
@@ -78,7 +78,7 @@ async def _load_reactions(connection: Any, asking: list[Submission], rooms: dict
 async def _load_standing(connection: Any, places: list[tuple[int, int, str]], rooms: dict[int, RoomMessages]) -> None:
     if not places:
         return
-    for room_id, message, user_id, emoji, *reaction in await connection.fetch(sql.LOAD_REACTIONS, *_columns(places)):
+    for room_id, message, user_id, emoji, *reaction in await connection.fetch(sql.LOAD_REACTIONS, *columns_of(places)):
         rooms[room_id].reactions.setdefault(message, {})[user_id, emoji] = Reaction(*reaction)
 
 
@@ -91,7 +91,7 @@ async def _load_following(connection: Any, asking: list[Submission], rooms: dict
     }
     if not places:
         return
-    for room_id, thread, user_id, *following in await connection.fetch(sql.LOAD_FOLLOWING, *_columns(sorted(places))):
+    for room_id, thread, user_id, *following in await connection.fetch(sql.LOAD_FOLLOWING, *columns_of(sorted(places))):
         rooms[room_id].following[thread, user_id] = Following(*following)
 
 
@@ -104,12 +104,8 @@ async def save_messages(connection: Any, rooms: dict[int, RoomMessages]) -> None
         for room_id, of_room, changed in touched
         for sequence in sorted(changed.messages)
     ]
-    await _execute(
-        connection,
-        sql.PUT_MESSAGES,
-        [message_row(*one) for one in states if one[2] != UNTOUCHED],
-    )
-    await _execute(
+    await execute_rows(connection, sql.PUT_MESSAGES, [message_row(*one) for one in states if one[2] != UNTOUCHED])
+    await execute_rows(
         connection,
         sql.REMOVE_MESSAGES,
         [(room_id, sequence) for room_id, sequence, state in states if state == UNTOUCHED],
@@ -119,16 +115,16 @@ async def save_messages(connection: Any, rooms: dict[int, RoomMessages]) -> None
         for room_id, of_room, changed in touched
         for place in sorted(changed.reactions)
     ]
-    await _execute(connection, sql.REMOVE_REACTIONS, [one[:4] for one in reactions if one[4] is None])
-    await _execute(connection, sql.PUT_REACTIONS, [(*one[:4], *one[4]) for one in reactions if one[4] is not None])
+    await execute_rows(connection, sql.REMOVE_REACTIONS, [one[:4] for one in reactions if one[4] is None])
+    await execute_rows(connection, sql.PUT_REACTIONS, [(*one[:4], *one[4]) for one in reactions if one[4] is not None])
     replies = [(room_id, *place) for room_id, _, changed in touched for place in changed.replies]
-    await _execute(connection, sql.PUT_REPLIES, replies)
+    await execute_rows(connection, sql.PUT_REPLIES, replies)
     followers = [
         (room_id, *place, *of_room.following[place])
         for room_id, of_room, changed in touched
         for place in sorted(changed.following)
     ]
-    await _execute(connection, sql.PUT_FOLLOWERS, followers)
+    await execute_rows(connection, sql.PUT_FOLLOWERS, followers)
 
 
 async def _save_deletions(connection: Any, rooms: dict[int, RoomMessages]) -> None:
@@ -142,9 +138,9 @@ async def _save_deletions(connection: Any, rooms: dict[int, RoomMessages]) -> No
     gone = [(room_id, message) for room_id, message, _ in deleted]
     edits: list[Any] = []
     if any(last_edit for _, _, last_edit in deleted):
-        edits = await connection.fetch(sql.TEXTS_OF, *_columns(deleted))
-    await _execute(connection, sql.DELETE_TEXTS, [*gone, *(tuple(row.values()) for row in edits)])
-    await _execute(connection, sql.CLEAR_REACTIONS, gone)
+        edits = await connection.fetch(sql.TEXTS_OF, *columns_of(deleted))
+    await execute_rows(connection, sql.DELETE_TEXTS, [*gone, *(tuple(row.values()) for row in edits)])
+    await execute_rows(connection, sql.CLEAR_REACTIONS, gone)
 
 
 async def edits_of(connection: Any, room_id: int, message: int) -> list[int]:
@@ -191,14 +187,5 @@ async def withdraw(connection: Any, room_id: int, erased: list[Recorded], user_i
         for at, event in theirs
         if isinstance(event, ThreadFollowed | ThreadUnfollowed) and event.user.id == user_id
     ]
-    await _execute(connection, sql.REMOVE_FOLLOWED_SINCE, gone)
+    await execute_rows(connection, sql.REMOVE_FOLLOWED_SINCE, gone)
     await save_messages(connection, rooms)
-
-
-async def _execute(connection: Any, statement: str, rows: Collection[tuple[Any, ...]]) -> None:
-    if rows:
-        await connection.execute(statement, *_columns(rows))
-
-
-def _columns(rows: Collection[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -6,7 +6,7 @@ from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.messages.rows import FOLLOWER_COLUMNS, MESSAGE_COLUMNS, REACTION_COLUMNS, REPLY_COLUMNS
 from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.log.erasure.erasures import HIDDEN
-from parley.chat.log.statements import put_rows
+from parley.chat.log.statements import put_rows, remove_rows
 
 _STATE_COLUMNS = {name: kind for name, kind in MESSAGE_COLUMNS.items() if name not in {"room_id", "sequence"}}
 _STATE = ", ".join(_STATE_COLUMNS)
@@ -48,27 +48,10 @@ SELECT q.room_id, c.pinned FROM unnest($1::bigint[]) AS q(room_id) CROSS JOIN LA
 PUT_MESSAGES = put_rows("messages", MESSAGE_COLUMNS, 2)
 
 
-def _removed(table: str, *key: str) -> str:
-    """Return a statement that removes rows by their key.
-
-    It does so by the place of each row in the table (`ctid`), which cannot change while the room is locked.
-    """
-    kinds = {"user_id": "text", "emoji": "text"}
-    columns = ("room_id", *key)
-    arrays = ", ".join(f"${place}::{kinds.get(column, 'bigint')}[]" for place, column in enumerate(columns, 1))
-    return f"""
-DELETE FROM chat.{table} WHERE ctid = ANY(ARRAY(
-  SELECT found.place FROM unnest({arrays}) AS q({", ".join(columns)}) CROSS JOIN LATERAL (
-    SELECT ctid AS place FROM chat.{table} WHERE {" AND ".join(f"{column} = q.{column}" for column in columns)}
-  ) found
-))
-"""
-
-
-REMOVE_MESSAGES = _removed("messages", "sequence")
-REMOVE_REACTIONS = _removed("reactions", "message", "user_id", "emoji")
-CLEAR_REACTIONS = _removed("reactions", "message")
-REMOVE_FOLLOWED_SINCE = _removed("thread_followers", "thread", "user_id", "since")
+REMOVE_MESSAGES = remove_rows("messages", MESSAGE_COLUMNS, "room_id", "sequence")
+REMOVE_REACTIONS = remove_rows("reactions", REACTION_COLUMNS, "room_id", "message", "user_id", "emoji")
+CLEAR_REACTIONS = remove_rows("reactions", REACTION_COLUMNS, "room_id", "message")
+REMOVE_FOLLOWED_SINCE = remove_rows("thread_followers", FOLLOWER_COLUMNS, "room_id", "thread", "user_id", "since")
 
 PUT_REACTIONS = put_rows("reactions", REACTION_COLUMNS, 4)
 

@@ -15,7 +15,7 @@ from parley.auth.tokens.signing import Signer
 from parley.auth.tokens.verifier import Provider, Verifier
 
 
-def verifier(
+def make_verifier(
     settings: Settings, signer: Signer, outbound: Outbound, now: Callable[[], float]
 ) -> tuple[Verifier, list[IssuerKeys]]:
     """The verifier, and the key sets that somebody has to keep fresh; `now` is the time our own tokens go by."""

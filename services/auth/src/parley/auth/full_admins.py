@@ -1,4 +1,4 @@
-"""Owners, who may do whatever an administrator can: one of them always stays; and nobody acts on who may more."""
+"""Administrators with every right, of whom one always stays; and that nobody acts on who may more."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rights import ADMIN_ROLE, right_of_roles
 
-OWNERS_LOCK = 0x6F776E72
-"""Key of the advisory lock under which owners become fewer, so that two do not do it to each other at once."""
+FULL_ADMINS_LOCK = 0x6F776E72
+"""Key of the advisory lock under which they become fewer, so that two do not do it to each other at once."""
 
 
 def require_not_above(admin: Identity, roles: list[str] | tuple[str, ...]) -> None:
@@ -24,14 +24,15 @@ def require_not_above(admin: Identity, roles: list[str] | tuple[str, ...]) -> No
         raise Reject(Code.FORBIDDEN, "This user may more than you; only an equal may do this to them.")
 
 
-async def require_another_owner(connection: AsyncConnection, user: Row[Any]) -> None:
+async def require_another_full_admin(connection: AsyncConnection, user: Row[Any]) -> None:
     """Raise `Reject(forbidden)` if nobody but this user could decide who may what.
 
-    Whoever takes an owner away asks this in the transaction that does it. Banned and suspended owners do not count.
+    Whoever takes one away asks this in the transaction that does it. Who is banned or suspended does not count.
     """
     if ADMIN_ROLE not in user.roles:
         return
-    await connection.execute(select(func.pg_advisory_xact_lock(OWNERS_LOCK)))
+    await connection.execute(select(func.pg_advisory_xact_lock(FULL_ADMINS_LOCK)))
+    # Those of providers do not count: whoever runs the provider decides whether they stay administrators.
     other = select(users.c.id).where(
         users.c.kind == "local",
         users.c.roles.contains([ADMIN_ROLE]),
@@ -40,4 +41,4 @@ async def require_another_owner(connection: AsyncConnection, user: Row[Any]) -> 
         ~exists().where(suspensions.c.user_id == users.c.id, SUSPENSION_STANDS),
     )
     if await connection.scalar(other.limit(1)) is None:
-        raise Reject(Code.FORBIDDEN, "This is the last owner; make another one first.")
+        raise Reject(Code.FORBIDDEN, "This is the last administrator with every right; make another one first.")

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.email_address import mailbox_key
 from parley.auth.oidc.provider_tokens import Person
-from parley.auth.tables import emails, identities, users
+from parley.auth.tables import emails, provider_accounts, users
 from parley.auth.user_rows import lock_user, new_user_id
 from parley.common.errors import Code, Reject
 
@@ -24,39 +24,41 @@ async def account_of(
     somebody who has the same address by one of them, or has verified it here. Raises `Reject(forbidden)` where no
     account may be made.
     """
-    mine = (identities.c.issuer == person.issuer) & (identities.c.subject == person.subject)
+    mine = (provider_accounts.c.issuer == person.issuer) & (provider_accounts.c.subject == person.subject)
     # First logins of one person, or of one address, are one after the other: they would make two accounts.
     await _lock(connection, f"{person.issuer} {person.subject}")
-    known = (await connection.execute(select(identities).where(mine))).first()
+    known = (await connection.execute(select(provider_accounts).where(mine))).first()
     if known is None:
-        linked = await _by_address(connection, person, trusted) if person.issuer in trusted else None
+        # Only a provider that is believed may say whose address it is: anybody can run one that says everything.
+        linked = await _by_email(connection, person, trusted) if person.issuer in trusted else None
         if linked is None and not registration:
             raise Reject(Code.FORBIDDEN, "You have no account here, and this provider makes none.")
         user_id = linked or await _new_account(connection, person)
-        seen = {"name": person.name, "address": person.address, "roles": list(person.roles)}
+        seen = {"name": person.name, "address": person.email, "roles": list(person.roles)}
         await connection.execute(
-            insert(identities).values(issuer=person.issuer, subject=person.subject, user_id=user_id, **seen)
+            insert(provider_accounts).values(issuer=person.issuer, subject=person.subject, user_id=user_id, **seen)
         )
         # Nothing that this identity granted before is to be taken from the account.
         return await _updated(connection, user_id, person, before=None)
     await connection.execute(
-        update(identities)
+        update(provider_accounts)
         .where(mine)
-        .values(
-            name=person.name, address=person.address, roles=list(person.roles), last_login_at=func.clock_timestamp()
-        )
+        .values(name=person.name, address=person.email, roles=list(person.roles), last_login_at=func.clock_timestamp())
     )
     return await _updated(connection, known.user_id, person, before=known)
 
 
-async def _by_address(connection: AsyncConnection, person: Person, trusted: Sequence[str]) -> str | None:
+async def _by_email(connection: AsyncConnection, person: Person, trusted: Sequence[str]) -> str | None:
     """The one account that has a person's verified address; None without one, and where it is not clear whose it is."""
-    if not person.address:
+    if not person.email:
         return None
-    await _lock(connection, person.address)
-    same = select(identities.c.user_id).where(identities.c.address == person.address, identities.c.issuer.in_(trusted))
+    await _lock(connection, person.email)
+    same = select(provider_accounts.c.user_id).where(
+        provider_accounts.c.address == person.email, provider_accounts.c.issuer.in_(trusted)
+    )
     # An address that was given here counts once it was verified, and those alone are in this table.
-    here = select(emails.c.user_id).where(emails.c.address_key == mailbox_key(person.address))
+    here = select(emails.c.user_id).where(emails.c.address_key == mailbox_key(person.email))
+    # Two accounts with one address: nothing says which is meant, and the wrong one would be given away.
     found = set((await connection.scalars(same.union(here))).all())
     return found.pop() if len(found) == 1 else None
 
@@ -72,10 +74,11 @@ async def _updated(connection: AsyncConnection, user_id: str, person: Person, be
     user = await lock_user(connection, user_id)
     if user is None:
         raise Reject(Code.UNAVAILABLE, "The account was deleted just now; try again.")
-    others = select(identities.c.roles).where(
-        identities.c.user_id == user_id,
-        (identities.c.issuer != person.issuer) | (identities.c.subject != person.subject),
+    others = select(provider_accounts.c.roles).where(
+        provider_accounts.c.user_id == user_id,
+        (provider_accounts.c.issuer != person.issuer) | (provider_accounts.c.subject != person.subject),
     )
+    # What another login of the same account grants is not this one's to take.
     kept = {role for roles in (await connection.scalars(others)).all() for role in roles}
     taken = set(before.roles) - kept if before is not None else set[str]()
     roles = list(dict.fromkeys([*(role for role in user.roles if role not in taken), *person.roles]))
