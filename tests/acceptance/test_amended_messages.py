@@ -87,6 +87,76 @@ async def test_what_is_refused_is_refused_with_a_code_and_leaves_nothing(people:
     assert (await ok(ann, "history", room=room))["head"] == head
 
 
+async def test_what_is_on_a_deleted_message_is_not_found_and_a_resent_command_gets_its_first_answer(
+    people: People, stack: AnyStack
+):
+    ann, account = await people.join("ann", gateway=stack.gateways[0])
+    ben, _ = await people.join("ben", gateway=stack.gateways[1])
+    room = await make_room(ann, ben)
+    message = (await ok(ann, "message.send", room=room, body="one"))["sequence"]
+    reply = (await ok(ben, "message.send", room=room, body="re", thread=message))["sequence"]
+    await ok(ann, "reaction.add", room=room, message=message, emoji=THUMB)
+    await ok(ann, "message.pin", room=room, message=message)
+    commands: dict[str, dict[str, Any]] = {
+        "reaction.remove": {"emoji": THUMB}, "message.unpin": {}, "message.delete": {"reason": "off topic"},
+    }  # fmt: skip
+    first = {event: await ok(ann, event, id=event, room=room, message=message, **commands[event]) for event in commands}
+    headers = {"Authorization": f"Bearer {account['access_token']}"}
+    paths = {"reaction.remove": "unreact", "message.unpin": "unpin", "message.delete": "delete"}
+    for event, fields in commands.items():
+        again = await ok(ann, event, id=event, room=room, message=message, **fields)
+        assert again == first[event], event
+        assert code(await command(ann, event, room=room, message=message, **fields)) == "not_found", event
+        url = f"{stack.chats[1].url}/api/rooms/{room}/messages/{message}/{paths[event]}"
+        assert (await stack.http.post(url, json=fields, headers=headers)).status_code == 404, event
+    # The thread of a deleted message goes on.
+    await ok(ann, "thread.unfollow", room=room, thread=message)
+    await ok(ann, "thread.follow", room=room, thread=message)
+    await ok(ann, "message.send", room=room, body="still here", thread=message)
+    page = await ok(ben, "history", room=room, thread=message)
+    assert page["events"][0]["sequence"] == reply
+    assert [event["data"]["body"] for event in page["events"]] == ["re", "still here"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_thread_is_followed_read_and_left_on_all_devices(people: People, stack: AnyStack, kind: str):
+    ann, account = await people.join("ann", kind=kind, gateway=stack.gateways[0])
+    second = await people.attempt({"token": account["access_token"]}, gateway=stack.gateways[1], kind=kind)
+    await second.connected()
+    ben, _ = await people.join("ben", gateway=stack.gateways[1])
+    room = await make_room(ann, ben)
+    root = (await ok(ann, "message.send", room=room, body="root"))["sequence"]
+    replies = [(await ok(ben, "message.send", room=room, body=f"re {n}", thread=root))["sequence"] for n in range(3)]
+    await ann.until(lambda: types(ann, room).count("thread.followed") == 2, "author and replier follow")
+    followed = {one["data"]["user"]["id"] for one in ann.logged(room) if one["type"] == "thread.followed"}
+    assert account["user_id"] in followed
+
+    async def listed(client: Any) -> list[tuple[int, int, int]]:
+        found = (await ok(client, "threads"))["threads"]
+        return [(one["thread"], one["replies"], one["unread"]) for one in found]
+
+    for client in (ann, second):
+        assert await listed(client) == [(root, 3, 3)]
+        assert (await ok(client, "rooms"))["rooms"][0]["unread_threads"] is True
+    await ben.until(lambda: any(one["sequence"] == replies[2] for one in ben.of("thread.read")), "who replies has read")
+    assert await listed(ben) == [(root, 3, 0)]
+    read = await ann.emit("thread.read", {"room": room, "thread": root, "sequence": replies[1]})
+    assert read == {"ok": True, "sequence": replies[1], "unread": 1}
+    told = {"room": room, "thread": root, "sequence": replies[1], "unread": 1}
+    await second.until(lambda: told in second.of("thread.read"), "the other device is told")
+    assert await listed(second) == [(root, 3, 1)]
+    back = await second.emit("thread.read", {"room": room, "thread": root, "sequence": replies[0]})
+    assert (back["sequence"], back["unread"]) == (replies[1], 1), "a cursor moves forward only"
+    await ok(ann, "thread.unfollow", room=room, thread=root)
+    assert await listed(second) == []
+    assert code(await second.emit("thread.read", {"room": room, "thread": root, "sequence": replies[2]})) == "not_found"
+    assert "unread_threads" not in (await ok(second, "rooms"))["rooms"][0]
+    await ok(second, "thread.follow", room=room, thread=root)
+    assert await listed(ann) == [(root, 3, 0)], "who begins to follow has read what was there"
+    await ok(ben, "message.send", room=room, body="re 3", thread=root)
+    assert await listed(ann) == [(root, 4, 1)]
+
+
 async def test_the_same_over_rest(people: People, stack: AnyStack):
     ann, account = await people.join("ann")
     room = await make_room(ann)
@@ -101,6 +171,8 @@ async def test_the_same_over_rest(people: People, stack: AnyStack):
     message = (await post("/messages", body="one"))["sequence"]
     await post(f"/messages/{message}/edit", body="two", version=1)
     await post(f"/messages/{message}/react", emoji=THUMB)
+    reacted = (await stack.http.get(f"{api}/messages/{message}/reactions", headers=headers)).json()
+    assert [(one["emoji"], one["user"]["id"]) for one in reacted["reactions"]] == [(THUMB, account["user_id"])]
     await post(f"/messages/{message}/unreact", emoji=THUMB)
     await post(f"/messages/{message}/pin")
     await post(f"/messages/{message}/unpin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -279,21 +280,37 @@ async def test_what_an_administrator_does_in_a_room_is_in_the_audit_log(people: 
     assert (entries[1]["before"], entries[1]["after"]) == ({"archived": True}, {"archived": False})
 
 
-async def test_who_is_suspended_reads_and_does_none_of_it(people: People, stack: AnyStack):
+async def test_who_is_suspended_reads_and_protects_themselves_and_writes_to_nobody(people: People, stack: AnyStack):
     if not isinstance(stack, Stack):
         pytest.skip("needs the password of an administrator")
     ann, account = await people.join("ann")
-    room = await make_room(ann)
+    ben, ben_account = await people.join("ben", gateway=stack.gateways[1])
+    room = await make_room(ann, ben)
+    said = await ok(ben, "message.send", room=room, body="vile")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    later = {"at": tomorrow, "message": {"id": "later", "room": room, "body": "x"}}
+    assert (await ann.emit("message.schedule", later))["ok"]
     await stack.admin("POST", f"/users/{account['user_id']}/suspension", reason="spam")
     commands: dict[str, dict[str, Any]] = {
         "room.direct": {"users": []}, "member.ban": {"room": room, "user": "u"},
         "member.role": {"room": room, "user": "u", "role": "member"}, "room.permissions": {"room": room, "rules": []},
-        "invite.create": {"room": room}, "room.unarchive": {"room": room}, "user.block": {"user": "u"},
-        "message.report": {"room": room, "message": 1, "category": "spam"},
+        "invite.create": {"room": room}, "room.unarchive": {"room": room}, "thread.follow": {"room": room, "thread": 1},
+        "message.send": {"room": room, "body": "x"}, "reaction.add": {"room": room, "message": 1, "emoji": "👍"},
+        "message.schedule": {"at": tomorrow, "message": {"id": "late", "room": room, "body": "x"}},
+        "command.invoke": {"room": room, "name": "poll"}, "commands.set": {"commands": []},
         "report.resolve": {"room": room, "report": str(uuid.uuid4()), "resolution": "acted"},
     }  # fmt: skip
     for event, fields in commands.items():
         assert (await refused(ann, event, **fields))["code"] == "suspended", event
     for event in ("invites", "restrictions", "reports"):
         assert (await ann.emit(event, {"room": room}))["ok"], event
-    assert (await ann.emit("blocks", {}))["ok"]
+    theirs: dict[str, dict[str, Any]] = {  # what is theirs alone, or protects them
+        "message.unschedule": {"id": "later"}, "user.block": {"user": ben_account["user_id"]}, "blocks": {},
+        "message.report": {"room": room, "message": said["sequence"], "category": "hate"},
+        "draft.put": {"room": room, "body": ""}, "read": {"room": room, "sequence": said["sequence"]},
+        "unread.mark": {"room": room, "sequence": said["sequence"]}, "notification.read": {"up_to": 9},
+        "user.unblock": {"user": ben_account["user_id"]},
+    }  # fmt: skip
+    for event, fields in theirs.items():
+        await ok(ann, event, **fields)
+    assert (await ann.emit("scheduled", {}))["scheduled"] == []

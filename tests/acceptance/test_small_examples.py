@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from parley.testing import FakeNamespace
+from tests.support.clients.bots import make_bot
 from tests.support.clients.conversation import make_room, ok
 from tests.support.clients.people import AnyStack, People
 from tests.support.paths import ROOT
@@ -46,7 +47,7 @@ def module(name: str) -> Any:
 
 def test_they_are_short():
     programs = sorted(EXAMPLES.glob("*.py"))
-    assert len(programs) == 3
+    assert len(programs) == 4
     for path in programs:
         assert len(path.read_text().splitlines()) < 60, path.name
 
@@ -70,6 +71,32 @@ async def test_the_support_desk_greets_answers_and_fetches_a_person(people: Peop
         await ok(customer, "message.send", room=room, body="I want a human!")
         await agent.until(lambda: room in {event["room"] for event in agent.of("member.invited")}, "the agent")
         assert customer.bodies(room).count(customer.bodies(room)[0]) == 1, "greeted once"
+
+
+async def test_the_dice_bot_answers_its_slash_command_to_all_or_to_who_asks(people: People, stack: AnyStack):
+    ann, _ = await people.join("ann", gateway=stack.gateways[0])
+    ben, _ = await people.join("ben", gateway=stack.gateways[0])
+    bot = await make_bot(people, stack, "Dice")
+    room = await make_room(ann, ben)
+    with program("dice_bot.py", stack.gateways[1].url, token=bot.key) as running:
+        offered: list[Any] = []
+        while not offered:
+            # It may not be connected yet, and an invitation that it was not there for does not wake it.
+            assert running.poll() is None, running.communicate()
+            await ok(ann, "room.invite", room=room, user={"id": bot.id})
+            if await _within(2, lambda: any(one["data"]["user"]["id"] == bot.id for one in joins(ann, room))):
+                offered = (await ok(ann, "commands", room=room))["commands"]
+        assert [one["name"] for one in offered] == ["roll"]
+        await ok(ann, "command.invoke", room=room, name="roll", options={"sides": 20})
+        await ben.until(lambda: len(ben.bodies(room)) == 1, "everybody sees it")
+        assert ben.bodies(room)[0].endswith(" of 20")
+        await ok(ann, "command.invoke", room=room, name="roll", options={"secret": True})
+        await ann.until(lambda: any("of 6" in one.get("body", "") for one in ann.of("invocation")), "only Ann sees it")
+        assert len(ben.bodies(room)) == 1
+
+
+def joins(client: Any, room: str) -> list[dict[str, Any]]:
+    return [event for event in client.logged(room) if event["type"] == "member.joined"]
 
 
 async def _within(seconds: float, condition: Any) -> bool:

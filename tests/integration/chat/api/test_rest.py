@@ -64,6 +64,46 @@ async def test_what_users_ask_about_themselves_is_asked_over_http_as_well(rest: 
     assert await rest.code("GET", "/me/threads", after="x") == "invalid_payload"
 
 
+async def test_rooms_are_asked_for_by_custom_data_in_a_query(rest: Rest):
+    await rest.room()
+    await rest.room(name="Team", custom={"team": "a", "n": 1})
+    for asked, number in (('{"team":"a"}', 1), ('{"team":"b"}', 0), ("{}", 2), ('{"n":1.0}', 1)):
+        assert len((await rest.send("GET", "/me/rooms", custom=asked))[1]["rooms"]) == number, asked
+    for asked in ("team", '["a"]', '{"a":', '{"a":1,"a":2}', "[" * 200, '{"a":"\\u0000"}', '{"a":NaN}'):
+        assert await rest.code("GET", "/me/rooms", custom=asked) == "invalid_payload", asked
+    assert await rest.code("GET", "/me/rooms", custom='{"a":"' + "x" * 1100 + '"}') == "payload_too_large"
+    parameters = (await rest.http.get("/api/openapi.json")).json()["paths"]["/api/me/rooms"]["get"]["parameters"]
+    (custom,) = [one for one in parameters if one["name"] == "custom"]
+    assert "object" in str(custom["content"]["application/json"]["schema"])
+
+
+async def test_everybody_who_reacted_is_asked_over_http_page_by_page(rest: Rest):
+    room = await rest.room()
+    await rest.send("POST", f"/rooms/{room}/messages", {"body": "hello"})
+    for user in ("ben", "carl"):
+        await rest.send("POST", f"/rooms/{room}/join", {}, user=user)
+    for user, emoji in (("ann", "b"), ("ben", "a"), ("carl", "b"), ("ben", "b")):
+        status, _ = await rest.send("POST", f"/rooms/{room}/messages/2/react", {"emoji": emoji}, user=user)
+        assert status == 200
+    seen: list[tuple[str, str]] = []
+    page: dict[str, Any] = {"next": ""}
+    while (after := page.get("next")) is not None:
+        status, page = await rest.send("GET", f"/rooms/{room}/messages/2/reactions", limit="1", after=after, user="ben")
+        assert (status, len(page["reactions"])) == (200, 1)
+        seen += [(one["emoji"], one["user"]["name"]) for one in page["reactions"]]
+    assert (seen, page["more"]) == ([("a", "ben"), ("b", "ann"), ("b", "carl"), ("b", "ben")], False)
+    _, of_one = await rest.send("GET", f"/rooms/{room}/messages/2/reactions", emoji="b")
+    assert [one["user"]["name"] for one in of_one["reactions"]] == ["ann", "carl", "ben"]
+    reactions = f"/rooms/{room}/messages/2/reactions"
+    for query in ({"limit": "0"}, {"limit": "201"}, {"after": "x"}, {"after": "1.\x00"}, {"emoji": " "}, {"emoji": ""}):
+        assert await rest.code("GET", reactions, **query) == "invalid_payload", query
+    assert await rest.code("GET", f"/rooms/{room}/messages/1/reactions") == "not_found"
+    assert await rest.code("GET", f"/rooms/{room}/messages/x/reactions") == "not_found"
+    secret = await rest.room(kind="private")
+    await rest.send("POST", f"/rooms/{secret}/messages", {"body": "hello"})
+    assert await rest.code("GET", f"/rooms/{secret}/messages/2/reactions", user="ben") == "not_found"
+
+
 async def test_every_command_of_the_socket_is_a_request_with_a_described_body(rest: Rest):
     others = {row.name for row in (*PEOPLE_ROUTES, *OWN_ROUTES)} | {
         "history",

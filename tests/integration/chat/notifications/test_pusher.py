@@ -33,7 +33,7 @@ from parley.common.http.guarded_fetch import PublicBackend, PublicFetcher, plain
 from parley.common.nats.bus import Bus
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
-from parley.common.wire.identity import CheckWelcome, Unwelcome, UnwelcomeUsers
+from parley.common.wire.identity import CheckWelcome, Identity, Unwelcome, UnwelcomeUsers
 from parley.framework import RoomPublisher
 from tests.support.bus import rejected, running_bus
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
@@ -44,18 +44,19 @@ PUBLIC = "93.184.215.14"
 
 
 class Auth:
-    """What auth answers: who subscribed before `revoked` is refused, and everybody with `banned`."""
+    """What auth answers: who subscribed before `revoked` or by an `ended` login is refused; everybody with `banned`."""
 
     def __init__(self) -> None:
         self.revoked = 0.0
         self.banned = False
+        self.ended: set[str] = set()
 
     async def check(self, request: CheckWelcome) -> UnwelcomeUsers:
         code = "banned" if self.banned else "revoked_token"
         refused = [
             Unwelcome(position, code, "")
             for position, held in enumerate(request.held)
-            if self.banned or held.issued_at < self.revoked
+            if self.banned or held.issued_at < self.revoked or held.login in self.ended
         ]
         return UnwelcomeUsers(refused)
 
@@ -243,6 +244,28 @@ async def test_browsers_of_before_a_revocation_are_forgotten_and_who_is_banned_i
             await until(lambda: still(play.due), "it is noted")
         assert (len(service.to(own)), service.to(thief)) == (1, [])
         assert [target.endpoint for target in await push_subscriptions.targets(pool, "u_ben")] == [own.endpoint]
+
+
+async def test_a_login_that_ends_ends_its_browser_until_another_subscribes_it(
+    database_url: str, pool: Pool, bus: Bus, auth: Auth, monkeypatch: pytest.MonkeyPatch
+):
+    left, kept = Browser("left"), Browser("kept")
+    logins = [Identity("u_ben", "Ben", issued_at=1_000.0, login=login) for login in ("s_left", "s_kept")]
+    async with scene(database_url, pool, bus) as play, running_push_service() as (service, fetcher):
+        for login, browser in zip(logins, (left, kept), strict=True):
+            await push_subscriptions.subscribe(pool, login, browser.subscription)
+        auth.ended = {"s_left"}
+        await play.answer()
+        async with pushing_to(pool, bus, fetcher, monkeypatch):
+            await until(lambda: still(play.due), "it was pushed")
+            assert (len(service.to(kept)), service.to(left)) == (1, [])
+            assert [one.endpoint for one in await push_subscriptions.targets(pool, "u_ben")] == [kept.endpoint]
+            # The next login in that browser subscribes it again; its keys are what they were.
+            for browser in (left, kept):
+                await push_subscriptions.subscribe(pool, logins[1], browser.subscription)
+            await play.answer()
+            await until(lambda: still(play.due), "it was pushed")
+        assert (len(service.to(kept)), len(service.to(left))) == (2, 1)
 
 
 async def still(due: Any) -> bool:

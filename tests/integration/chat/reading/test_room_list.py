@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from parley.chat.domain.encoding.compact import pack
 from parley.chat.domain.membership import InviteUser, JoinRoom, UserRef
 from parley.chat.domain.messages.amending import EditMessage
 from parley.chat.domain.people.direct import OpenDirect
-from parley.chat.domain.rooms import ArchiveRoom, UpdateRoom
+from parley.chat.domain.rooms import MAX_CUSTOM, ArchiveRoom, CreateRoom, UpdateRoom
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
+from parley.chat.projections.verify import verify
 from parley.chat.reading import read_cursors, read_store, room_list
 from parley.chat.reading.preferences import SetLevel, set_level
 from parley.chat.reading.room_list import LastMessage, ListMyRooms
 from parley.common.errors import Code
+from parley.common.wire.identity import Identity
 from tests.support.bus import rejected
 from tests.support.chat.bulk_rows import fill, plan_of
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
@@ -24,6 +27,71 @@ from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 
 async def listed(pool: Pool, who: Any = BEN, **asked: Any) -> Any:
     return await room_list.room_list(pool, who, ListMyRooms(**asked))
+
+
+async def test_rooms_are_asked_for_by_their_custom_data_page_by_page(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _):
+        for number in range(12):
+            custom = {"team": "ab"[number % 2], "tags": ["x", number], "deep": {"n": number, "s": "it's \\ \""}}
+            await create(writer, BEN, command_id=f"c{number}", custom=custom)
+        await create(writer, BEN, command_id="none")
+        await create(writer, ANN, command_id="not his", custom={"team": "a"})
+        everything = (await listed(pool)).rooms
+        assert len(everything) == 13
+        assert [room.custom for room in everything if room.custom is None] == [None]
+        wanted = [room.id for room in everything if room.custom is not None and room.custom["team"] == "a"]
+        seen: list[str] = []
+        page = await listed(pool, limit=4, custom={"team": "a"})
+        pages = 1
+        while page.more:
+            seen += [room.id for room in page.rooms]
+            page = await listed(pool, limit=4, custom={"team": "a"}, after=page.next)
+            pages += 1
+        seen += [room.id for room in page.rooms]
+        assert (seen, pages) == (wanted, 2)
+        for asked, found in (
+            ({"team": "a", "deep": {"n": 2}}, 1), ({"tags": [3]}, 1), ({"tags": ["x"]}, 12), ({"team": "c"}, 0),
+            ({"deep": {"s": "it's \\ \""}}, 12), ({"team": None}, 0), ({"deep": {}}, 12), ({}, 13), ({"": 1}, 0),
+        ):  # fmt: skip
+            assert len((await listed(pool, custom=asked)).rooms) == found, asked
+        assert (await listed(pool, ANN, custom={"team": "b"})).rooms == [], "nobody finds rooms that they are not in"
+        # A message moves a room and not its data; an update replaces all of them, and an empty object is none.
+        await send(writer, wanted[-1], 1, BEN)
+        assert [room.id for room in (await listed(pool, custom={"team": "a"})).rooms] == [wanted[-1], *wanted[:-1]]
+        await writer.submit(UpdateRoom("u", wanted[0], custom={"team": "b"}), BEN, "")
+        await writer.submit(UpdateRoom("e", wanted[1], custom={}), BEN, "")
+        assert [room.id for room in (await listed(pool, custom={"team": "a"})).rooms] == [wanted[-1], *wanted[2:-1]]
+        assert len((await listed(pool, custom={"team": "b"})).rooms) == 7
+        again = await writer.submit(UpdateRoom("same", wanted[0], custom={"team": "b"}), BEN, "")
+        assert again.recorded is None, "nothing changes"
+        async with pool.acquire() as connection:
+            assert (await verify(connection)).first is None
+    for custom, code in (
+        ({"a": "x" * room_list.MAX_FILTER}, Code.PAYLOAD_TOO_LARGE), ({"a": ["\x00"]}, Code.INVALID_PAYLOAD),
+        ({"\ud83d": 1}, Code.INVALID_PAYLOAD),
+    ):  # fmt: skip
+        assert (await rejected(listed(pool, custom=custom))).code is code
+
+
+async def test_custom_data_of_a_room_is_bounded_and_set_by_who_may_change_its_name(database_url: str, pool: Pool):
+    async with running_writer(database_url) as (writer, _):
+        for custom, code in (
+            ({"a": "x" * MAX_CUSTOM}, Code.PAYLOAD_TOO_LARGE), ({"a": {"b": ["\x00"]}}, Code.INVALID_PAYLOAD),
+            ({"\ud83d": 1}, Code.INVALID_PAYLOAD),
+        ):  # fmt: skip
+            assert (await rejected(create(writer, custom=custom))).code is code
+        room = await create(writer, custom={"a": "x" * (MAX_CUSTOM - 10)})
+        await writer.submit(JoinRoom("j", room), BEN, "")
+
+        async def update(who: Identity, custom: dict[str, Any]) -> None:
+            await writer.submit(UpdateRoom(f"u{len(custom)}", room, custom=custom), who, "")
+
+        for custom in ({"mine": True}, {}):
+            assert (await rejected(update(BEN, custom))).code is Code.FORBIDDEN
+        assert (await rejected(update(ANN, {"a": "x" * MAX_CUSTOM}))).code is Code.PAYLOAD_TOO_LARGE
+        assert len((await listed(pool)).rooms[0].custom["a"]) == MAX_CUSTOM - 10
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"id": "c", "name": "General", "custom": [1]}, CreateRoom)
 
 
 async def test_rooms_come_by_their_last_message_with_what_is_unread_and_said_last(database_url: str, pool: Pool):
@@ -101,7 +169,7 @@ async def test_a_thousand_rooms_are_listed_by_keys_whatever_is_known_of_the_tabl
         for table in ("rooms", "events", "members", "reads", "mentions"):
             await connection.execute(f"ALTER TABLE chat.{table} SET (autovacuum_enabled = off)")
         await fill(connection, 1000, 5, member="u_ben")
-        plans = [await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben")]
+        plans = [await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben", None)]
         await fill(connection, 20_000, 2, member="u_else", first=10_000)
         await connection.execute(
             """INSERT INTO chat.reads (room_id, user_id, sequence, number)
@@ -111,9 +179,9 @@ async def test_a_thousand_rooms_are_listed_by_keys_whatever_is_known_of_the_tabl
             """INSERT INTO chat.mentions SELECT n, 'u_ben', s, 'u_ann', now()
                FROM generate_series(1, 1000) n, generate_series(1, 5) s"""
         )
-        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben"))
+        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben", None))
         await connection.execute("ANALYZE chat.rooms, chat.events, chat.members, chat.reads, chat.mentions")
-        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben"))
+        plans.append(await plan_of(connection, room_list._ROOM_LIST, "u_ben", *room_list._TOP, 51, b"u_ben", None))
     for plan in plans:
         for table in ("rooms", "events", "members", "reads", "mentions", "levels"):
             assert f"Seq Scan on {table}" not in plan, plan

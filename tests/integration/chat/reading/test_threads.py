@@ -183,6 +183,30 @@ async def test_unread_replies_are_counted_up_to_a_bound(threads: Threads, monkey
     assert await threads.listed() == [(root, 1, thread_store.MOST_UNREAD)]
 
 
+async def test_a_page_of_threads_is_bounded_by_number_and_by_bytes_and_leaves_none_out(threads: Threads):
+    roots = [await threads.do(BEN, SendMessage, "x" * 60_000) for _ in range(13)]
+    roots += [await threads.do(BEN, SendMessage, "small") for _ in range(45)]
+    for root in roots:
+        await threads.do(BEN, FollowThread, root)
+    seen: list[list[int]] = []
+    after = ""
+    while True:
+        found = await thread_list.page(threads.pool, BEN, ListThreads(after, thread_list.MAX_THREADS))
+        assert len(msgspec.json.encode(found)) < 450_000, "it fits one message of NATS"
+        seen.append([one.thread for one in found.threads])
+        if not found.more:
+            break
+        after = found.next
+    assert [root for page in seen for root in page] == list(reversed(roots))
+    # 45 small ones and five long ones are 50; of long ones six fit a page.
+    assert [len(page) for page in seen] == [50, 6, 2]
+    for limit in (0, thread_list.MAX_THREADS + 1, 10**30):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"limit": limit}, ListThreads)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"after": "x" * 65}, ListThreads)
+
+
 async def test_the_users_devices_are_told(threads: Threads, bus: Bus):
     heard: list[Any] = []
     bus.listen(
@@ -266,10 +290,10 @@ async def test_threads_are_found_by_keys_whatever_is_known_of_the_tables(threads
             if analyzed:
                 await connection.execute(f"ANALYZE {', '.join(f'chat.{table}' for table in tables)}")
             for statement, place in (
-                (thread_list._THREADS, (*thread_list._TOP, 21)),
-                (room_list._ROOM_LIST, (*room_list._TOP, 51)),
+                (thread_list._THREADS, (*thread_list._TOP, 21, b"u_ben")),
+                (room_list._ROOM_LIST, (*room_list._TOP, 51, b"u_ben", '{"team": "a"}')),
             ):
-                plan = await plan_of(connection, statement, "u_ben", *place, b"u_ben")
+                plan = await plan_of(connection, statement, "u_ben", *place)
                 for table in ("replies", "thread_followers", "thread_reads"):
                     assert f"Seq Scan on {table}" not in plan, plan
                 assert "replies_pkey" in plan, plan

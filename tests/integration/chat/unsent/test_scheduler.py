@@ -24,7 +24,7 @@ from parley.common.nats.bus import Bus
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
 from parley.common.wire.codec import decode
-from parley.common.wire.identity import ChangedUser, CheckWelcome, Unwelcome, UnwelcomeUsers
+from parley.common.wire.identity import ChangedUser, CheckWelcome, HeldUser, Identity, Unwelcome, UnwelcomeUsers
 from parley.framework import Delivery, RoomPublisher
 from tests.support.bus import rejected, running_bus
 from tests.support.chat.writing import ANN, BEN, create, running_writer
@@ -34,9 +34,13 @@ MAX_BODY = 1000
 
 
 class Auth:
-    """Who is welcome."""
+    """Who is welcome, and by which login."""
 
     def __init__(self) -> None:
+        self.ended: set[str] = set()
+        self.revoked_before = 0.0
+        self.kicks = 0
+        self.held: list[HeldUser] = []
         self.banned: set[str] = set()
         self.suspended: set[str] = set()
         self.away = False
@@ -47,6 +51,11 @@ class Auth:
         if self.away:
             raise Reject(Code.UNAVAILABLE)
         (held,) = request.held
+        self.held.append(held)
+        if held.login in self.ended or held.issued_at < self.revoked_before:
+            return UnwelcomeUsers([Unwelcome(0, "revoked_token", "Log in again.")])
+        if 0 <= held.kicks < self.kicks:
+            return UnwelcomeUsers([Unwelcome(0, "kicked", "Enough.")])
         if held.user_id in self.banned:
             return UnwelcomeUsers([Unwelcome(0, "banned", "You are banned.")])
         suspended = held.user_id in self.suspended
@@ -166,6 +175,55 @@ async def test_rights_are_those_of_the_moment_at_which_it_is_sent(
         await store.cancel(pool, BEN, CancelScheduled("banned"))
         assert await sent(pool) == ["back"]
         assert await ids(pool) == [("suspended", "suspended")]
+
+
+async def test_what_a_login_scheduled_ends_with_it_unless_another_takes_it_over(
+    database_url: str, pool: Pool, own_bus: Bus, auth: Auth, monkeypatch: pytest.MonkeyPatch
+):
+    stolen = Identity("u_ben", "Ben", issued_at=1_000.0, login="s_stolen", kicks=2)
+    own = Identity("u_ben", "Ben", issued_at=2_000.0, login="s_own", kicks=2)
+    async with scene(database_url, pool, own_bus, auth, monkeypatch) as (_, room, told):
+        for identity, command_id in ((stolen, "spam"), (stolen, "taken"), (own, "own")):
+            await store.schedule(pool, identity, soon(room, command_id, command_id, seconds=60), MAX_BODY)
+        await store.schedule(pool, own, soon(room, "taken", "taken", seconds=60), MAX_BODY)
+        auth.ended = {"s_stolen"}
+        await pool.fetch("UPDATE chat.scheduled SET try_at = clock_timestamp()")
+        await until(lambda: len(told) == 3, "each is decided")
+        assert sorted(await sent(pool)) == ["own", "taken"]
+        assert await ids(pool) == [("spam", "revoked_token")]
+        assert {(one.login, one.issued_at, one.kicks) for one in auth.held} == {
+            ("s_stolen", 1_000.0, 2), ("s_own", 2_000.0, 2),
+        }  # fmt: skip
+        assert all(0 <= one.age < 60 for one in auth.held), "an age, since clocks differ"
+        # From a login that stands it is sent under the same id.
+        await store.schedule(pool, own, soon(room, "spam", "mine", seconds=0.02), MAX_BODY)
+        await until(lambda: len(told) == 4, "it is sent")
+        assert sorted(await sent(pool)) == ["mine", "own", "taken"]
+
+
+async def test_what_was_scheduled_before_a_kick_or_a_revocation_of_everything_is_not_sent(
+    database_url: str, pool: Pool, own_bus: Bus, auth: Auth, monkeypatch: pytest.MonkeyPatch
+):
+    async with scene(database_url, pool, own_bus, auth, monkeypatch) as (_, room, told):
+        # A user of elsewhere has no session here.
+        elsewhere = Identity("u_ben", "Ben", issued_at=1_000.0, kicks=0)
+        for number in range(2):
+            await store.schedule(pool, elsewhere, soon(room, f"s{number}", seconds=60), MAX_BODY)
+        auth.kicks = 1
+        await pool.fetch("UPDATE chat.scheduled SET try_at = clock_timestamp() WHERE id = 's0'")
+        await until(lambda: len(told) == 1, "the kick counts")
+        auth.revoked_before = 1_500.0
+        await pool.fetch("UPDATE chat.scheduled SET try_at = clock_timestamp() WHERE id = 's1'")
+        await until(lambda: len(told) == 2, "the revocation counts")
+        assert (await ids(pool), await sent(pool)) == ([("s0", "kicked"), ("s1", "revoked_token")], [])
+        # Of what an older version scheduled, nobody knows the login: it counts as scheduled when it was.
+        auth.kicks, auth.revoked_before = 0, 0.0
+        await store.schedule(pool, elsewhere, soon(room, "old", seconds=60), MAX_BODY)
+        await pool.fetch("UPDATE chat.scheduled SET login = '', issued_at = NULL, kicks = -1 WHERE id = 'old'")
+        await pool.fetch("UPDATE chat.scheduled SET try_at = clock_timestamp() WHERE id = 'old'")
+        await until(lambda: len(told) == 3, "it is sent")
+        assert auth.held[-1].issued_at > 1_700_000_000
+        assert await sent(pool) == ["later"]
 
 
 async def test_an_outage_delays_and_loses_nothing(

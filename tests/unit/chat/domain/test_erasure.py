@@ -96,6 +96,7 @@ def test_what_an_erasure_covers(one: Erasure, covered: Recorded, not_covered: Re
         (RoomCreated("secret", "private", "secret"), "u_ann", {"name": "", "kind": "private"}),
         (RoomUpdated("secret", "secret"), "u_ann", {"name": "", "topic": ""}),
         (RoomUpdated(topic="secret"), "u_ann", {"topic": ""}),
+        (RoomUpdated(custom={"secret": 1}), "u_ann", {"custom": {}}),
         (RoomArchived("secret"), "u_ann", {}),
     ],
 )
@@ -185,6 +186,8 @@ def test_a_room_keeps_the_name_that_others_have_by_now():
     named = recorded(RoomUpdated("The den", "Ours"))
     assert msgspec.json.decode(ANNS.erase(named, keeps=["name"]).data) == {"name": "The den", "topic": ""}
     assert msgspec.json.decode(ANNS.erase(named, keeps=["topic"]).data) == {"name": "", "topic": "Ours"}
+    ours = recorded(RoomUpdated(custom={"team": "a"}))
+    assert msgspec.json.decode(ANNS.erase(ours, keeps=["custom"]).data) == {"custom": {"team": "a"}}
     made = ANNS.erase(recorded(RoomCreated("The den", "public", "Ours")), keeps=["name"])
     assert msgspec.json.decode(made.data) == {"name": "The den", "kind": "public"}
     alone = erasure(ErasureScope.ROOM, room_id=7).erase(recorded(RoomCreated("The den", "public")))

@@ -71,6 +71,23 @@ def test_what_is_ones_own_alone_is_changed_by_who_reads_only_and_not_by_who_look
     assert (refused and refused.code) == refusal
 
 
+@pytest.mark.parametrize(
+    ("identity", "refusal"),
+    [
+        (somebody(), None),
+        (somebody(suspended=True), None),
+        (somebody(scopes=("chat:write",), suspended=True), None),
+        (somebody(scopes=("chat:read",)), Code.FORBIDDEN),
+        (somebody(scopes=(READ_EVERYTHING,)), Code.FORBIDDEN),
+    ],
+)
+def test_what_protects_one_is_open_to_who_is_suspended_and_not_to_who_may_read_only(
+    identity: Identity, refusal: Code | None
+):
+    refused = identity.refusal("chat", writes=True, own=True)
+    assert (refused and refused.code) == refusal
+
+
 def test_a_bot_has_no_role_that_its_owner_lacks():
     assert capped(("admin", "vip", "admin:read"), ()) == ()
     assert capped(("admin", "vip", "admin:read"), ("vip",)) == ("vip",)

@@ -516,8 +516,8 @@ async def test_a_name_that_was_replaced_is_in_nobody_elses_event(database_url: s
 
 
 async def kept(writer: Writer, url: str, ledger: Ledger) -> str:
-    """A room that has its name and its topic from Ann, who was erased, and in which Ben and Cat are."""
-    room = await create(writer, ANN, "made")
+    """A room that has its name, topic and custom data from Ann, who was erased, and in which Ben and Cat are."""
+    room = await create(writer, ANN, "made", custom={"phone": "my number"})
     await writer.submit(UpdateRoom("n", room, "Mallory's den"), ANN, "")
     await writer.submit(UpdateRoom("t", room, topic="my address"), ANN, "")
     for identity in (BEN, CAT):
@@ -530,14 +530,18 @@ async def test_a_name_that_was_kept_goes_when_others_give_another_one(database_u
     async with running_writer(database_url) as (writer, _):
         room = await kept(writer, database_url, ledger)
         assert (await rooms.one(pool, room, BEN)).name == "Mallory's den"
-        for change, gone in ((UpdateRoom("n", room, "The den"), "Mallory"), (UpdateRoom("t", room, topic=""), "my ad")):
+        assert (await rooms.one(pool, room, BEN)).custom == {"phone": "my number"}
+        for change, gone in (
+            (UpdateRoom("n", room, "The den"), "Mallory"), (UpdateRoom("t", room, topic=""), "my ad"),
+            (UpdateRoom("c", room, custom={"of": "ours"}), "my number"),
+        ):  # fmt: skip
             assert gone in await everything(database_url)
             await writer.submit(change, BEN, "")
             assert gone not in await everything(database_url)
             async with connected(database_url) as connection:
                 assert (await verify(connection)).wrong == 0
         found = await rooms.one(pool, room, BEN)
-        assert (found.name, found.topic) == ("The den", "")
+        assert (found.name, found.topic, found.custom) == ("The den", "", {"of": "ours"})
 
 
 async def test_a_name_that_was_kept_goes_with_the_last_member(database_url: str, pool: Pool, ledger: Ledger):
@@ -548,10 +552,10 @@ async def test_a_name_that_was_kept_goes_with_the_last_member(database_url: str,
         assert "Mallory's den" in await everything(database_url), "Cat is still there"
         await writer.submit(LeaveRoom("l", room), CAT, "")
         left = await everything(database_url)
-        assert not [secret for secret in SECRETS if secret in left]
+        assert not [secret for secret in (*SECRETS, "my number") if secret in left]
         joined = await writer.submit(JoinRoom("j", room), Identity("u_dan", "Dan"), "")
         assert joined.room is not None
-        assert (joined.room.name, joined.room.topic) == ("", "")
+        assert (joined.room.name, joined.room.topic, joined.room.custom) == ("", "", "")
     async with connected(database_url) as connection:
         assert (await verify(connection)).wrong == 0
 

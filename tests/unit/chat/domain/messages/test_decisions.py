@@ -21,7 +21,7 @@ from parley.chat.domain.messages.amending import (
 )
 from parley.chat.domain.messages.amendments import amend
 from parley.chat.domain.messages.decisions import MessageCommand, MessageEvent, message_needs
-from parley.chat.domain.messages.known import MessageState, RoomMessages
+from parley.chat.domain.messages.known import MessageState, RoomMessages, Target
 from parley.chat.domain.messages.pins import MAX_PINS, MessagePinned, MessageUnpinned, PinMessage, UnpinMessage
 from parley.chat.domain.messages.reactions import (
     AddReaction,
@@ -33,7 +33,7 @@ from parley.chat.domain.messages.reactions import (
 from parley.chat.domain.messages.sending import MAX_DATA, MAX_MENTIONS, MessageLink
 from parley.chat.domain.messages.threads import FollowThread, ThreadFollowed, ThreadUnfollowed, UnfollowThread
 from parley.chat.domain.people.moderation import MemberMuted
-from parley.chat.domain.room import ChatEvent, decide, evolve, sequence_when_done
+from parley.chat.domain.room import ChatEvent, decide, evolve
 from parley.chat.domain.rooms import ArchiveRoom, RoomArchived, RoomCreated
 from parley.chat.domain.state import DecisionContext, Room
 from parley.common.errors import Code, Reject
@@ -114,14 +114,25 @@ def test_a_deletion_is_final_and_takes_everything_but_the_thread_with_it():
                                                MessageSent("re", thread=4), MessageDeleted(4))])  # fmt: skip
     assert given.messages.states == {4: MessageState(deleted_in=9, replies=1, last_reply=8, last_reply_at=NOW)}
     assert (given.messages.reactions, given.messages.pins, given.messages.touched.deleted) == ({}, 0, {4: 5})
-    delete = DeleteMessage("c", ROOM, 4)
-    assert given.when(delete, BEN) == []
-    assert given.room is not None
-    assert sequence_when_done(delete, given.room, DecisionContext(BEN, messages=given.messages)) == 9
-    for command in (EditMessage("c", ROOM, 4, "x", 1), AddReaction("c", ROOM, 4, THUMB), PinMessage("c", ROOM, 4)):
-        assert given.refused(command, ANN if isinstance(command, PinMessage) else BEN).code is Code.NOT_FOUND
+    commands: tuple[MessageCommand, ...] = (
+        EditMessage("c", ROOM, 4, "x", 1), AddReaction("c", ROOM, 4, THUMB), PinMessage("c", ROOM, 4),
+        RemoveReaction("c", ROOM, 4, THUMB), UnpinMessage("c", ROOM, 4), DeleteMessage("c", ROOM, 4),
+    )  # fmt: skip
+    for command in commands:
+        assert given.refused(command, ANN if isinstance(command, PinMessage) else BEN).code is Code.NOT_FOUND, command
+    # Its thread goes on.
     assert given.when(SendMessage("c", ROOM, "re", reply_to=4), CAT)
-    assert given.when(RemoveReaction("c", ROOM, 4, THUMB), BEN) == []
+    assert given.when(SendMessage("c", ROOM, "re", thread=4), BEN)
+    assert given.when(FollowThread("c", ROOM, 4), ANN) == [ThreadFollowed(4, NamedUser("u_ann"))]
+
+
+def test_what_is_on_a_message_that_was_erased_otherwise_may_be_taken_back():
+    given = Given((ReactionAdded(4, THUMB), BEN), (MessagePinned(4), ANN))
+    given.messages.targets[4] = Target("", None, erased=True)
+    assert given.when(RemoveReaction("c", ROOM, 4, THUMB), BEN) == [ReactionRemoved(4, THUMB)]
+    assert given.when(UnpinMessage("c", ROOM, 4), ANN) == [MessageUnpinned(4)]
+    for command in (AddReaction("c", ROOM, 4, "x"), PinMessage("c", ROOM, 4), DeleteMessage("c", ROOM, 4)):
+        assert given.refused(command, ANN).code is Code.NOT_FOUND
 
 
 def test_a_reaction_is_there_once_per_user_and_emoji():

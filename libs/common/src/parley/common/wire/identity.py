@@ -64,10 +64,11 @@ class Identity(Wire, frozen=True):
     def refusal(self, area: str, *, writes: bool, own: bool = False) -> Reject | None:
         """Why it may not write, or read, in an area, which is what scopes are named by; None if it may.
 
-        `own` says that nothing is changed but what is the user's alone: who may read only may do that, and whoever
-        looks on in their place may not.
+        `own` says that nothing is changed but what is the user's alone, or that it protects them from others: who is
+        suspended may do that, and whoever looks on in their place may not. Without `writes`, a token that is good for
+        reading is good for it.
         """
-        if writes and self.suspended:
+        if writes and not own and self.suspended:
             return Reject(Code.SUSPENDED)
         if self.scopes is None:
             return None

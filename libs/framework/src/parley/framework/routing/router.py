@@ -152,8 +152,9 @@ class Router(Generic[StateT]):
         - `binary`: arguments may hold binary data, which arrives as `bytes`.
         - `timeout`: the seconds after which the controller is cancelled; by default the service's.
         - `writes`: whether users and API keys that may read only are refused. Say False of an event that only reads.
-        - `own`: beside `writes=False`, that it changes what is its sender's alone, such as how far they have read. Then
-          administrators who look on in their place are refused.
+        - `own`: that it changes what is its sender's alone, such as how far they have read, or protects them. Then who
+          is suspended may send it, and administrators who look on in their place may not. Beside `writes=False`, so may
+          API keys that may read only.
 
         A controller that is a plain function needs no task; it returns its result, or an `asyncio.Future` of it.
         Raises `ValueError` when the event has a controller already, or a parameter has no annotation.

@@ -66,12 +66,14 @@ class OwnRoute:
     summary: str
     answer: Handler
     writes: bool = False
-    """Whether it is refused to who may read only."""
+    """Whether it is refused to keys that may read only, and to who is suspended if others have to do with it."""
+    reaches_others: bool = False
+    """Whether others are told of it, at once or later."""
 
     @property
     def own(self) -> bool:
-        """Whether it changes anything, which whoever looks on in its user's place may not."""
-        return self.method != "GET"
+        """Whether it changes what is its user's alone, which whoever looks on in their place may not."""
+        return self.method != "GET" and not self.reaches_others
 
 
 async def _read(chat: ChatState, identity: Identity, said: MarkRead) -> ReadState:
@@ -218,7 +220,8 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute("draft.put", PutDraft, None, "POST", "/rooms/{room}/draft", "Keep what one is writing.", _put_draft, True),
     OwnRoute("drafts", ListDrafts, StoredDrafts, "GET", "/me/drafts", "What one is writing anywhere.", _drafts),
     OwnRoute(
-        "message.schedule", ScheduleMessage, None, "POST", "/me/scheduled", "Send a message later.", _schedule, True
+        "message.schedule", ScheduleMessage, None, "POST", "/me/scheduled", "Send a message later.",
+        _schedule, True, True,
     ),
     OwnRoute(
         "message.unschedule", CancelScheduled, None, "POST", "/me/scheduled/{id}/cancel",
@@ -241,11 +244,11 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
     ),
     OwnRoute(
         "commands.set", SetCommands, None, "POST", "/me/commands", "Set the slash commands that one offers, for bots.",
-        _set_commands, True,
+        _set_commands, True, True,
     ),
     OwnRoute(
         "command.invoke", InvokeCommand, CommandOutcome, "POST", "/rooms/{room}/commands/{name}",
-        "Ask a bot by a slash command, or what became of it.", _invoke, True,
+        "Ask a bot by a slash command, or what became of it.", _invoke, True, True,
     ),
     OwnRoute(
         "invocations", ListInvocations, WaitingInvocations, "GET", "/me/invocations",
@@ -253,11 +256,11 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
     ),
     OwnRoute(
         "command.defer", DeferReply, AskedOfBot, "POST", "/me/invocations/{invocation}/defer",
-        "Say that an answer takes longer, for bots.", _defer, True,
+        "Say that an answer takes longer, for bots.", _defer, True, True,
     ),
     OwnRoute(
         "command.reply", ReplyToCommand, CommandOutcome, "POST", "/me/invocations/{invocation}/reply",
-        "Answer what a user asked, for bots.", _reply, True,
+        "Answer what a user asked, for bots.", _reply, True, True,
     ),
 )  # fmt: skip
 

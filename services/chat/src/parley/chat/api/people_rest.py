@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api", tags=["chat"])
 
 def _endpoint(row: PeopleRoute, known: PayloadFields) -> Callable[..., Awaitable[Response]]:
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
-        permitted(identity, writes=row.writes)
+        permitted(identity, writes=row.writes, own=row.own)
         fields = known.of_query(request) if row.method == "GET" else await read_body(request)
         if "id" in known and fields.get("id") is None:
             fields["id"] = str(uuid7())

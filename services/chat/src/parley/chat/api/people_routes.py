@@ -30,6 +30,8 @@ class PeopleRoute:
     answer: Callable[[ChatState, Identity, Any, str], Awaitable[Any]]
     writes: bool = True
     """Whether it is refused to who may read only."""
+    own: bool = False
+    """Whether it protects its sender from others, which who is suspended may as well."""
 
 
 async def _block(chat: ChatState, identity: Identity, said: blocks.BlockUser, _correlation: str) -> None:
@@ -79,15 +81,18 @@ PEOPLE_ROUTES: tuple[PeopleRoute, ...] = (
     PeopleRoute(
         "user.block", blocks.BlockUser, None, "POST", "/me/blocks",
         "Block a user: no direct messages between the two, and no invitations from them.", _block,
+        own=True,
     ),
-    PeopleRoute("user.unblock", blocks.UnblockUser, None, "POST", "/me/blocks/remove", "Take a block back.", _unblock),
+    PeopleRoute(
+        "user.unblock", blocks.UnblockUser, None, "POST", "/me/blocks/remove", "Take a block back.", _unblock, own=True
+    ),
     PeopleRoute(
         "blocks", blocks.ListBlocks, blocks.BlockList, "GET", "/me/blocks",
         "Whom one has blocked.", _blocks, writes=False,
     ),
     PeopleRoute(
         "message.report", reports.ReportMessage, reports.Reported, "POST", "/rooms/{room}/reports",
-        "Report a message to the moderators.", _report,
+        "Report a message to the moderators.", _report, own=True,
     ),
     PeopleRoute(
         "reports", reports.ListReports, reports.ReportPage, "GET", "/reports",
@@ -112,7 +117,7 @@ PEOPLE_ROUTES: tuple[PeopleRoute, ...] = (
 def add_people_routes(router: Router[ChatState], timeout: float) -> None:
     """Route what is in the table, each to a controller of its own."""
     for row in PEOPLE_ROUTES:
-        router.route(row.name, _controller(row), timeout=timeout, writes=row.writes)
+        router.route(row.name, _controller(row), timeout=timeout, writes=row.writes, own=row.own)
 
 
 def _controller(row: PeopleRoute) -> Callable[..., Any]:

@@ -1,7 +1,8 @@
 """What a request over HTTP says of a payload's fields, in its path and its query, and how OpenAPI describes that.
 
 The tables of routes that are no commands (`own_state`, `people_routes`) share it. A field is a number in a path or a
-query if the payload has it as one; what is none is refused with the field's type when the payload is made.
+query if the payload has it as one; what is none is refused with the field's type when the payload is made. An object is
+JSON there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from fastapi import Request
 from starlette.convertors import Convertor, register_url_convertor
 
 from parley.common.http.bodies import described
+from parley.common.http.json_input import read_object
 from parley.framework import Code, Reject
 
 _FROM_PATH = re.compile(r"{(\w+)}")
@@ -51,6 +53,7 @@ class PayloadFields:
             "properties"
         ]
         self._numbers = {name for name, schema in self._schemas.items() if "integer" in str(schema)}
+        self._objects = {name for name, schema in self._schemas.items() if "'object'" in str(schema)}
 
     def __contains__(self, name: str) -> bool:
         return name in self._schemas
@@ -65,7 +68,7 @@ class PayloadFields:
         for name, value in request.query_params.items():
             if "\x00" in value:
                 raise Reject(Code.INVALID_PAYLOAD, "NUL is not text")
-            fields[name] = self._value(name, value)
+            fields[name] = _object(name, value) if name in self._objects else self._value(name, value)
         return fields
 
     def openapi(self, *, optional: str = "") -> dict[str, Any]:
@@ -82,11 +85,21 @@ class PayloadFields:
         ]
         if self._reads:
             extra["parameters"] += [
-                {"name": name, "in": "query", "required": False, "schema": schema}
+                {"name": name, "in": "query", "required": False, **self._described(name, schema)}
                 for name, schema in self._schemas.items()
                 if name not in self._from_path
             ]
         return extra
 
+    def _described(self, name: str, schema: Any) -> dict[str, Any]:
+        return {"content": {"application/json": {"schema": schema}}} if name in self._objects else {"schema": schema}
+
     def _value(self, name: str, text: str) -> str | int:
         return int(text) if name in self._numbers and _NUMBER.fullmatch(text) else text
+
+
+def _object(name: str, text: str) -> dict[str, Any]:
+    try:
+        return read_object(text.encode("utf-8", "surrogatepass"))
+    except Reject as refusal:
+        raise Reject(Code.INVALID_PAYLOAD, f"{name} is no JSON object.") from refusal

@@ -3,7 +3,7 @@
 Read them in this order:
 
 1. `state`: a room and its members, as a decision sees them.
-2. `fields` and `events`: what every command and every event has in common.
+2. `fields`, `events` and `custom_data`: what every command and every event has in common, and what applications keep.
 3. `permissions`: who may do what in a room, which every feature asks.
 4. `rooms`, `membership`, `attaching`, `messages`, `people`: features with their commands, events, decisions and effects
    on a room.

@@ -28,6 +28,7 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.custom_data import custom_text
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.events import NamedUser, WhenErased
@@ -49,13 +50,13 @@ ABOUT_MESSAGES = _types(lambda rule: rule.about_message)
 TEXT_TYPES = _types(lambda rule: rule.message_text)
 """The types of events that hold the text of a message."""
 NAMING_TYPES = _types(lambda rule: rule.room_texts)
-"""The types of events that give a room its name and its topic."""
+"""The types of events that give a room its name, its topic and its custom data."""
 KEEPING_TYPES = _types(lambda rule: rule.keeps or rule.room_texts)
 """The types of events of which something is left."""
 NEVER_COVERED = _types(lambda rule: not rule.covered)
 """The types of events that nobody wrote."""
 TEXTS = RoomCreated.WHEN_ERASED.room_texts
-"""The texts that a room has by these events."""
+"""The texts that a room has by these events; custom data is one, as JSON."""
 _PRIVATE = b'{"name":"","kind":"private"}'
 
 
@@ -127,7 +128,7 @@ class Erasure:
     def erase(self, recorded: Recorded, *, keeps: Collection[str] = ()) -> Recorded:
         """Return what remains of an event that the erasure covers.
 
-        `keeps` has which of `name` and `topic` the room has from this event while others are in the room: they are
+        `keeps` has which of `TEXTS` the room has from this event while others are in the room: they are
         theirs by now, and stay until the room has others or nobody is in it (`drop_texts`). A room that is erased
         itself becomes private, so that it exists for nobody.
         """
@@ -146,8 +147,8 @@ class Erasure:
 def redacted(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
     """Return what a room needs of an event's data without texts and names, but for those of its texts that it `keeps`.
 
-    That is which user moved to where or follows which thread, which kind of room it is, whether its name or its topic
-    changed, which message is a reply in which thread, and which one was deleted or pinned.
+    That is which user moved to where or follows which thread, which kind of room it is, which of its texts changed,
+    which message is a reply in which thread, and which one was deleted or pinned.
     """
     if kind in NAMING_TYPES:
         return forget_texts(kind, data, [text for text in TEXTS if text not in keeps])
@@ -164,8 +165,14 @@ def redacted(kind: str, data: bytes, keeps: Collection[str] = ()) -> bytes:
 def forget_texts(kind: str, data: bytes, texts: Collection[str]) -> bytes:
     """Return the data of an event that names its room with these of its texts empty, if it has them."""
     event = CODEC.read(kind, data)
-    empty = {text: "" for text in texts if getattr(event, text) is not None}
+    empty: dict[str, Any] = {text: type(said)() for text in texts if (said := getattr(event, text)) is not None}
     return CODEC.encode(msgspec.structs.replace(event, **empty)).data
+
+
+def text_of(event: ChatEvent, text: str) -> str:
+    """Return one of the texts that an event gives its room, as the room keeps it; an empty one if it gives none."""
+    said: str | dict[str, Any] | None = getattr(event, text)
+    return custom_text(said) if isinstance(said, dict) else said or ""
 
 
 def drop_texts(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
@@ -186,7 +193,7 @@ def drop_texts(room: Room, texts: Collection[str]) -> list[tuple[int, str]]:
 def texts_dropped_by(room: Room, event: ChatEvent) -> Collection[str]:
     """Return the texts that a room does not keep when an event is appended, which is not applied to it yet.
 
-    These are the texts that others replace, and both when the last member leaves.
+    These are the texts that others replace, and all when the last member leaves.
     """
     if isinstance(event, RoomUpdated):
         return [text for text in TEXTS if getattr(event, text) is not None]

@@ -33,7 +33,7 @@ class Permission(StrEnum):
     PIN = "pin"
     """Pin messages and unpin them."""
     UPDATE = "update"
-    """Change the room's name and topic."""
+    """Change the room's name, topic and custom data."""
     MODERATE = "moderate"
     """Remove, ban and mute members, set slow mode, delete others' messages, and see what was reported."""
     ARCHIVE = "archive"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.domain.erasure import evolve_recorded, texts_dropped_by
+from parley.chat.domain.erasure import TEXTS, evolve_recorded, texts_dropped_by
 from parley.chat.domain.messages.amendments import AMENDING_TYPES, amend_recorded
 from parley.chat.domain.messages.known import RoomMessages
 from parley.chat.domain.messages.rows import (
@@ -40,7 +40,7 @@ ROOM_COLUMNS = {
     "room_id": "bigint", "name": "text", "kind": "text", "created_by": "text", "created_at": "timestamptz",
     "archived": "boolean", "head": "bigint", "messages": "bigint", "changed": "bigint", "member_count": "bigint",
     "topic": "text", "name_kept_in": "bigint", "topic_kept_in": "bigint",
-    "slow_seconds": "integer", "closed": "boolean", "rules": "text",
+    "slow_seconds": "integer", "closed": "boolean", "rules": "text", "custom": "text", "custom_kept_in": "bigint",
 }  # fmt: skip
 """The columns of a room's row that come from a `Room`, in the order of its fields, with their types."""
 MEMBER_COLUMNS = {
@@ -86,7 +86,8 @@ class FoldedRoom:
     def texts_left(self) -> list[TextLeft]:
         """Return the erased events that hold a text although their room has another one, or nobody is in it."""
         room = self.room
-        empty = set[int]() if room.member_count else {room.name_kept_in or 0, room.topic_kept_in or 0} - {0}
+        kept: set[int] = {getattr(room, f"{text}_kept_in") or 0 for text in TEXTS} - {0}
+        empty = set[int]() if room.member_count else kept
         return [TextLeft(room.room_id, sequence) for sequence in sorted(self.outdated | empty)]
 
     def follow(self, head: int, messages: int, first_sequence: int) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, assert_never
 
 import msgspec
 
+from parley.chat.domain.custom_data import check_custom, custom_text
 from parley.chat.domain.events import EventData, Membership, NamedUser, Upcaster, WhenErased
 from parley.chat.domain.fields import ClientCommand, Kind, Name, RoomId, RoomKind, Topic
 from parley.chat.domain.permissions import Permission, require_may
@@ -24,6 +25,11 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.rights import Right
 from parley.common.wire.text import check_line, check_name, checked_text
 
+MAX_CUSTOM = 2 * 1024
+"""Bytes of a room's custom data, as JSON. Every process keeps those of many rooms in memory."""
+Custom = dict[str, Any]
+"""What an application keeps with a room: a JSON object."""
+
 
 class CreateRoom(ClientCommand, frozen=True):
     """`room.create`: create a room.
@@ -37,17 +43,20 @@ class CreateRoom(ClientCommand, frozen=True):
     name: Name
     kind: Kind = "public"
     topic: Topic = ""
+    custom: Custom | None = None
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
-        """Check the name and the topic. Raises `Reject`."""
+        """Check the name, the topic and the custom data. Raises `Reject`."""
         check_name(self.name)
         check_line(self.topic)
+        check_custom(self.custom or {}, MAX_CUSTOM, "The custom data of a room")
 
 
 class UpdateRoom(ClientCommand, frozen=True):
-    """`room.update`: give the room another name, topic or slow mode. A field left out stays as it is.
+    """`room.update`: give the room another name, topic or slow mode, or other custom data, all of them.
 
-    `slow_seconds` is how long a member waits between two messages; with 0, nobody does.
+    A field left out stays as it is. `slow_seconds` is how long a member waits between two messages; with 0, nobody
+    does.
     """
 
     NAME: ClassVar[str] = "room.update"
@@ -56,11 +65,13 @@ class UpdateRoom(ClientCommand, frozen=True):
     name: Name | None = None
     topic: Topic | None = None
     slow_seconds: Annotated[int, msgspec.Meta(ge=0, le=21_600)] | None = None
+    custom: Custom | None = None
 
     def validate(self, max_body: int) -> None:  # noqa: ARG002 - of messages alone
         """Check that the command changes something, and that the texts may be shown. Raises `Reject`."""
-        if self.name is None and self.topic is None and self.slow_seconds is None:
-            raise Reject(Code.INVALID_PAYLOAD, "room.update takes a name, a topic or slow_seconds.")
+        if self.name is None and self.topic is None and self.slow_seconds is None and self.custom is None:
+            raise Reject(Code.INVALID_PAYLOAD, "room.update takes a name, a topic, slow_seconds or custom.")
+        check_custom(self.custom or {}, MAX_CUSTOM, "The custom data of a room")
         if self.name is not None:
             check_name(self.name)
         check_line(self.topic or "")
@@ -99,11 +110,12 @@ class RoomCreated(EventData, frozen=True):
     TYPE: ClassVar[str] = "room.created"
     NUMBER: ClassVar[int] = 1
     MEMBERSHIP: ClassVar[Membership] = "joins"
-    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("kind",), ("name", "topic"), "always")
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("kind",), ("name", "topic", "custom"), "always")
 
     name: str
     kind: RoomKind
     topic: str = ""
+    custom: Custom | None = None
 
 
 def _with_topic(data: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +124,7 @@ def _with_topic(data: dict[str, Any]) -> dict[str, Any]:
 
 
 class RoomUpdated(EventData, frozen=True):
-    """What the room is like from here on. The event has what changed alone, and an empty topic is none.
+    """What the room is like from here on. The event has what changed alone; an empty topic, or empty `custom`, is none.
 
     What did not change may be another person's text, of which no copy may outlive its erasure.
     """
@@ -120,11 +132,12 @@ class RoomUpdated(EventData, frozen=True):
     TYPE: ClassVar[str] = "room.updated"
     NUMBER: ClassVar[int] = 9
     UPCASTERS: ClassVar[tuple[Upcaster, ...]] = (_with_topic,)
-    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("slow_seconds",), ("name", "topic"), "always")
+    WHEN_ERASED: ClassVar[WhenErased] = WhenErased(("slow_seconds",), ("name", "topic", "custom"), "always")
 
     name: str | None = None
     topic: str | None = None
     slow_seconds: int | None = None
+    custom: Custom | None = None
 
 
 class RoomArchived(EventData, frozen=True):
@@ -176,13 +189,15 @@ def decide_room(command: RoomCommand, room: Room | None, context: DecisionContex
 def evolve_room(room: Room, event: RoomEventData) -> None:
     """Apply an event to the room itself. `evolve_created` has already applied the event that creates it."""
     match event:
-        case RoomUpdated(name=name, topic=topic, slow_seconds=slow_seconds):
+        case RoomUpdated(name=name, topic=topic, slow_seconds=slow_seconds, custom=custom):
             if name is not None:
                 room.name, room.name_kept_in = name, None
             if topic is not None:
                 room.topic, room.topic_kept_in = topic, None
             if slow_seconds is not None:
                 room.slow_seconds = slow_seconds
+            if custom is not None:
+                room.custom, room.custom_kept_in = custom_text(custom), None
         case RoomArchived(closed=closed):
             room.archived, room.closed = True, closed
         case RoomUnarchived():
@@ -198,7 +213,7 @@ def decide_create(command: CreateRoom, room: Room | None, context: DecisionConte
     if room is not None:
         raise Reject(Code.ALREADY_EXISTS)
     require_room_left(context)
-    return [RoomCreated(command.name, command.kind, command.topic)]
+    return [RoomCreated(command.name, command.kind, command.topic, command.custom or None)]
 
 
 def decide_update(command: UpdateRoom, room: Room | None, context: DecisionContext) -> list[RoomUpdated]:
@@ -207,14 +222,15 @@ def decide_update(command: UpdateRoom, room: Room | None, context: DecisionConte
     There is no event if nothing changes.
     """
     room = require_open(room, context.identity.user_id)
-    if command.name is not None or command.topic is not None:
+    if command.name is not None or command.topic is not None or command.custom is not None:
         require_may(Permission.UPDATE, room, context)
     if command.slow_seconds is not None:
         require_may(Permission.MODERATE, room, context)
     name = None if command.name == room.name else command.name
     topic = None if command.topic == room.topic else command.topic
     slow_seconds = None if command.slow_seconds == room.slow_seconds else command.slow_seconds
-    changed = RoomUpdated(name, topic, slow_seconds)
+    custom = None if command.custom is None or custom_text(command.custom) == room.custom else command.custom
+    changed = RoomUpdated(name, topic, slow_seconds, custom)
     return [] if changed == RoomUpdated() else [changed]
 
 
@@ -248,7 +264,8 @@ def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: Named
     role = "member" if event.kind == "direct" else "owner"
     maker = Member(actor.id, actor.name or actor.id, "joined", role, sequence)
     room = Room(
-        room_id, event.name, event.kind, actor.id, at, member_count=1, topic=event.topic, members={actor.id: maker}
+        room_id, event.name, event.kind, actor.id, at, member_count=1, topic=event.topic, members={actor.id: maker},
+        custom=custom_text(event.custom),
     )  # fmt: skip
     if event.kind == "direct":
         room.participants.add(actor.id)

@@ -90,8 +90,9 @@ class Room:
 
     `messages` counts the messages ever sent, so it is the number of the last one. `changed` is the sequence of the last
     event that changes what decisions read: as long as it is current, so is everything here except `head` and
-    `messages`, and the two sequences of erased events that still hold the room's present name and topic. A `closed`
-    room was archived by an administrator. `rules` has the permissions of roles, as `permissions` writes them down.
+    `messages`, and the sequences of erased events that still hold the room's present name, topic and custom data. A
+    `closed` room was archived by an administrator. `rules` has the permissions of roles, as `permissions` writes them
+    down, and `custom` the application's own data as JSON.
     """
 
     room_id: int
@@ -110,6 +111,8 @@ class Room:
     slow_seconds: int = 0
     closed: bool = False
     rules: str = ""
+    custom: str = ""
+    custom_kept_in: int | None = None
     members: dict[str, Member] = field(default_factory=dict[str, Member])
     declined: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """When users last declined an invitation into this room; only those that were loaded."""

@@ -142,6 +142,9 @@ rooms = Table(
     Column("closed", Boolean, nullable=False, server_default="false"),
     # What roles may do, where it is not what a room begins with (`domain/permissions.py`).
     Column("rules", Text, nullable=False, server_default=""),
+    # The application's own data as JSON, empty for none, and as above the erased event that still holds it.
+    Column("custom", Text, nullable=False, server_default=""),
+    Column("custom_kept_in", BigInteger),
     # No index has a column that a message changes. So the new version of a row stays on its page (a HOT update), and no
     # index is written for a message.
     Index("rooms_public_idx", "created_at", "room_id", postgresql_where=text("kind = 'public'")),

@@ -14,7 +14,9 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     Index,
+    Integer,
     LargeBinary,
     PrimaryKeyConstraint,
     Table,
@@ -144,6 +146,9 @@ push_subscriptions = Table(
     Column("p256dh", LargeBinary, nullable=False),
     Column("auth", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    # The login or the API key that subscribed, and when its token was issued; it ends with them.
+    Column("login", Text, nullable=False, server_default=""),
+    Column("issued_at", Double),
     PrimaryKeyConstraint("endpoint_hash", name="push_subscriptions_pkey"),
     Index("push_subscriptions_user_idx", "user_id", "created_at"),
     info=OF_USER,
@@ -181,6 +186,12 @@ scheduled = Table(
     Column("held_until", DateTime(timezone=True)),
     Column("failure", Text, nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default=""),
+    # The login or the API key by which it was scheduled, when its token was issued, and how often its user had been
+    # kicked by then: it is sent if that is welcome yet.
+    Column("login", Text, nullable=False, server_default=""),
+    Column("issued_at", Double),
+    Column("kicks", Integer, nullable=False, server_default="-1"),
+    Column("scheduled_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     PrimaryKeyConstraint("user_id", "id", name="scheduled_pkey"),
     Index("scheduled_try_at_idx", "try_at", postgresql_where=text("try_at IS NOT NULL")),
     Index("scheduled_room_idx", "room_id"),

@@ -19,9 +19,11 @@ MAX_SUBSCRIPTIONS = 16
 
 # An endpoint belongs to who subscribed with it last: another user of the same browser.
 _PUT = """
-INSERT INTO chat.push_subscriptions (endpoint_hash, user_id, endpoint, p256dh, auth) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO chat.push_subscriptions (endpoint_hash, user_id, endpoint, p256dh, auth, login, issued_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (endpoint_hash) DO UPDATE
-SET user_id = excluded.user_id, p256dh = excluded.p256dh, auth = excluded.auth, created_at = clock_timestamp()
+SET user_id = excluded.user_id, p256dh = excluded.p256dh, auth = excluded.auth, login = excluded.login,
+  issued_at = excluded.issued_at, created_at = clock_timestamp()
 """
 _BOUND = """
 DELETE FROM chat.push_subscriptions WHERE endpoint_hash IN (
@@ -30,7 +32,8 @@ DELETE FROM chat.push_subscriptions WHERE endpoint_hash IN (
 """
 _REMOVE = "DELETE FROM chat.push_subscriptions WHERE endpoint_hash = $1 AND user_id = $2"
 _OF_USER = """
-SELECT endpoint, p256dh, auth, extract(epoch FROM created_at)::float8 AS since FROM chat.push_subscriptions
+SELECT endpoint, p256dh, auth, login, coalesce(issued_at, extract(epoch FROM created_at)::float8) AS issued_at
+FROM chat.push_subscriptions
 WHERE user_id = $1 ORDER BY created_at LIMIT $2
 """
 
@@ -70,8 +73,10 @@ class PushTarget(NamedTuple):
 
     endpoint: str
     keys: BrowserKeys
-    since: float
-    """When it subscribed, in Unix seconds."""
+    issued_at: float
+    """When the token was issued by which it subscribed, in Unix seconds."""
+    login: str = ""
+    """The login or the API key of that token."""
 
 
 def require_signer(signer: PushSigner | None) -> PushSigner:
@@ -82,7 +87,7 @@ def require_signer(signer: PushSigner | None) -> PushSigner:
 
 
 async def subscribe(pool: Pool, identity: Identity, said: SubscribePush) -> None:
-    """Push to a browser from now on. Raises `Reject` for an endpoint or keys that cannot be pushed to."""
+    """Push to a browser while the login stands by which it asks. Raises `Reject` for what cannot be pushed to."""
     _check(said.endpoint)
     try:
         keys = browser_keys(said.keys.p256dh, said.keys.auth)
@@ -90,7 +95,10 @@ async def subscribe(pool: Pool, identity: Identity, said: SubscribePush) -> None
         raise Reject(Code.INVALID_PAYLOAD, str(error)) from error
     with reachable():
         async with pool.acquire() as connection, connection.transaction():
-            await connection.execute(_PUT, _hash(said.endpoint), identity.user_id, said.endpoint, *keys)
+            await connection.execute(
+                _PUT, _hash(said.endpoint), identity.user_id, said.endpoint, *keys, identity.login,
+                identity.issued_at or None,
+            )  # fmt: skip
             await connection.execute(_BOUND, identity.user_id, MAX_SUBSCRIPTIONS)
 
 
@@ -108,7 +116,10 @@ async def forget(pool: Pool, user_id: str, endpoint: str) -> None:
 async def targets(pool: Pool, user_id: str) -> list[PushTarget]:
     """Return the browsers that a user is pushed to at."""
     rows = await pool.fetch(_OF_USER, user_id, MAX_SUBSCRIPTIONS)
-    return [PushTarget(row["endpoint"], BrowserKeys(row["p256dh"], row["auth"]), row["since"]) for row in rows]
+    return [
+        PushTarget(row["endpoint"], BrowserKeys(row["p256dh"], row["auth"]), row["issued_at"], row["login"])
+        for row in rows
+    ]
 
 
 def _check(endpoint: str) -> None:

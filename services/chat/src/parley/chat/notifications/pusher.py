@@ -3,8 +3,9 @@
 1. A notification makes its user due a few seconds later, unless they are due already (`inbox_store`).
 2. One process takes the user. It looks again at what is not read, and may still be seen, since the last push; if that
    is nothing, nothing is sent. However many there are, it is one push, about the newest of them.
-3. Auth is asked whether the user is still welcome. Browsers that subscribed before everything of the user's was revoked
-   are forgotten: whoever had the account before is told no more. A banned user is pushed nothing.
+3. Auth is asked whether the user is still welcome. Browsers whose login has ended, or that subscribed before everything
+   of the user's was revoked, are forgotten: whoever had the account before is told no more. A banned user is pushed
+   nothing.
 4. Each browser is sent it, encrypted for that browser alone. One that is gone (404, 410) is forgotten.
 5. What was pushed is noted. If the process dies before, the user is due again later, and the browser's push service
    replaces what it has of the same room by `topic`.
@@ -101,7 +102,7 @@ class Pusher:
         if not targets:
             return []
         # Kicks are of connections, and these are none.
-        held = [HeldUser(user_id, target.since, 0.0) for target in targets]
+        held = [HeldUser(user_id, target.issued_at, 0.0, target.login) for target in targets]
         answer = await self._bus.request(subjects.WELCOME, CheckWelcome(held), UnwelcomeUsers, repeat=True)
         refused = {each.position: each.code for each in answer.users}
         for position, code in refused.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from parley.chat.domain.custom_data import custom_of
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant
 from parley.chat.domain.fields import Kind, RoomKind
@@ -28,7 +29,7 @@ UNBLOCKED = """(
 ) IS NULL"""
 """Whether the membership `own` is not an invitation of somebody whom its user has blocked. Such a one is not shown."""
 _COLUMNS = f"""r.room_id, r.name, r.kind, r.archived, r.head, r.member_count, {_MAKER}, r.created_at, r.topic,
-r.slow_seconds, {PEOPLE} AS people"""
+r.slow_seconds, r.custom, {PEOPLE} AS people"""
 
 _ROOM = f"""
 SELECT {_COLUMNS}, m.state FROM chat.rooms r
@@ -108,7 +109,7 @@ INDEXED_LENGTH = 3
 
 
 class RoomView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A room as a user sees it. `users` are the people of a direct room."""
+    """A room as a user sees it. `users` are the people of a direct room, `custom` is the application's own data."""
 
     id: str
     name: str
@@ -123,6 +124,7 @@ class RoomView(msgspec.Struct, frozen=True, omit_defaults=True):
     invited: bool
     slow_seconds: int = 0
     users: list[str] | None = None
+    custom: dict[str, Any] | None = None
 
 
 def room_view(room: Room, user_id: str) -> RoomView:
@@ -131,7 +133,7 @@ def room_view(room: Room, user_id: str) -> RoomView:
     return RoomView(
         room.id, room.name, room.topic, room.kind, room.archived, room.head, room.member_count, room.created_by,
         room.created_at, bool(member and member.joined), bool(member and not member.joined), room.slow_seconds,
-        sorted(room.participants) if room.kind == "direct" else None,
+        sorted(room.participants) if room.kind == "direct" else None, custom_of(room.custom),
     )  # fmt: skip
 
 
@@ -206,5 +208,5 @@ def _view(row: Any) -> RoomView:
     return RoomView(
         public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
         row["member_count"], row["created_by"], row["created_at"], row["state"] == "joined", row["state"] == "invited",
-        row["slow_seconds"], row["people"],
+        row["slow_seconds"], row["people"], custom_of(row["custom"]),
     )  # fmt: skip

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 
 import msgspec
 
+from parley.chat.domain.custom_data import check_custom, custom_of, custom_text
 from parley.chat.domain.encoding.compact import pack_user, unpack
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant, NamedUser
 from parley.chat.domain.fields import RoomKind
 from parley.chat.domain.messages import MessageSent
+from parley.chat.domain.rooms import Custom
 from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import HIDDEN, unless_erasing
 from parley.chat.queries.current import EDIT, PRESENT_BODY
@@ -28,11 +30,17 @@ from parley.chat.reading.thread_store import any_unread_thread
 from parley.framework import Code, Identity, Reject
 
 MAX_LISTED = 100
+MAX_FILTER = 1024
+"""Bytes of what rooms are asked for by, as JSON."""
 LOOKED_AT = 50
 """Events at the end of a room among which its last message is looked for."""
 PREVIEW = 200
 """Characters of the last message."""
 
+# No index: of all rooms only those of the user are looked at anyway, a thousand at most. What is no JSON is never cast.
+_WANTED = (
+    """CASE WHEN $6::jsonb IS NULL THEN true WHEN r.custom = '' THEN false ELSE r.custom::jsonb @> $6::jsonb END"""
+)
 _ROOM_LIST = f"""
 WITH mine AS MATERIALIZED (
   SELECT room_id, state, sequence AS joined FROM chat.members own WHERE user_id = $1 AND {UNBLOCKED}
@@ -40,7 +48,7 @@ WITH mine AS MATERIALIZED (
   SELECT mine.*, last.sequence AS last, coalesce(last.recorded_at, newest.recorded_at) AS active_at
   FROM mine CROSS JOIN LATERAL (
     SELECT head FROM chat.rooms r WHERE r.room_id = mine.room_id AND {EXISTING}
-      AND NOT (r.kind = 'direct' AND r.messages = 0) LIMIT 1
+      AND NOT (r.kind = 'direct' AND r.messages = 0) AND {_WANTED} LIMIT 1
   ) r LEFT JOIN LATERAL (
     SELECT sequence, recorded_at FROM chat.events
     WHERE room_id = mine.room_id AND sequence > r.head - {LOOKED_AT} AND type = {MessageSent.NUMBER}
@@ -62,7 +70,7 @@ SELECT page.*, r.*, e.*, coalesce(l.level, '') AS level,
   page.state = 'joined' AND {any_unread_thread("page.room_id", "$1", "$5", "page.joined")} AS unread_threads
 FROM page CROSS JOIN LATERAL (
   SELECT name, topic, kind, archived, head, messages, member_count, {unless_erasing("r.created_by")} AS created_by,
-    created_at, slow_seconds, {PEOPLE} AS people
+    created_at, slow_seconds, custom, {PEOPLE} AS people
   FROM chat.rooms r WHERE r.room_id = page.room_id LIMIT 1
 ) r LEFT JOIN LATERAL (
   SELECT sequence, number FROM chat.reads
@@ -80,10 +88,14 @@ _TOP = (datetime(9999, 1, 1, tzinfo=UTC), 0)
 
 
 class ListMyRooms(msgspec.Struct, frozen=True):
-    """`rooms`: a page of the user's rooms, the most active first, after the page that said `next`."""
+    """`rooms`: a page of the user's rooms, the most active first, after the page that said `next`.
+
+    With `custom`, those alone whose custom data has all that is in it.
+    """
 
     after: Annotated[str, msgspec.Meta(max_length=64)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 50
+    custom: Custom | None = None
 
 
 class LastMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,6 +137,7 @@ class ListedRoom(msgspec.Struct, frozen=True, omit_defaults=True):
     slow_seconds: int = 0
     last: LastMessage | None = None
     unread_threads: bool = False
+    custom: Custom | None = None
 
 
 class RoomListPage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -136,10 +149,15 @@ class RoomListPage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def room_list(pool: Pool, identity: Identity, asked: ListMyRooms) -> RoomListPage:
-    """Return a page of the rooms that a user is in or invited to. Raises `Reject` for an `after` that nobody said."""
+    """Return a page of the rooms that a user is in or invited to.
+
+    Raises `Reject` for an `after` that nobody said, and for `custom` that no room can have.
+    """
     place = _place(asked.after) if asked.after else _TOP
+    check_custom(asked.custom or {}, MAX_FILTER, "What rooms are asked for by")
+    user_id, wanted = identity.user_id, custom_text(asked.custom) or None
     with reachable():
-        rows = await pool.fetch(_ROOM_LIST, identity.user_id, *place, asked.limit + 1, pack_user(identity.user_id))
+        rows = await pool.fetch(_ROOM_LIST, user_id, *place, asked.limit + 1, pack_user(user_id), wanted)
     rooms = [_listed(row) for row in rows[: asked.limit]]
     more = len(rows) > asked.limit
     return RoomListPage(rooms, more, _next(rows[asked.limit - 1]) if more else "")
@@ -158,7 +176,7 @@ def _listed(row: Any) -> ListedRoom:
         public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
         row["member_count"], row["created_by"], row["created_at"], joined, not joined, row["active_at"], row["read"],
         max(0, row["messages"] - (number or 0)) if joined else 0, row["mentions"], row["level"],
-        tuple(row["people"] or ()), row["slow_seconds"], last, row["unread_threads"],
+        tuple(row["people"] or ()), row["slow_seconds"], last, row["unread_threads"], custom_of(row["custom"]),
     )  # fmt: skip
 
 

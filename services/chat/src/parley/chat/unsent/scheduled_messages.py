@@ -9,6 +9,9 @@
 
 A process that dies while it holds a message lets go of it after `HELD_SECONDS`. Then the command is sent again with the
 same id, and what was committed is not committed twice.
+
+A message remembers the login or the API key by which it was scheduled last, and is sent for that one alone: who ends a
+login that somebody stole ends what was scheduled by it.
 """
 
 from __future__ import annotations
@@ -39,11 +42,13 @@ FAILED_DAYS = 30
 _MAY_SEE = f"SELECT true FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
 _COUNT = "SELECT count(*) FROM (SELECT FROM chat.scheduled WHERE user_id = $1 AND id <> $2 LIMIT $3) others"
 _PUT = """
-INSERT INTO chat.scheduled AS known (user_id, id, room_id, name, message, due_at, try_at)
-VALUES ($1, $2, $3, $4, $5, $6, $6)
+INSERT INTO chat.scheduled AS known
+  (user_id, id, room_id, name, message, due_at, try_at, login, issued_at, kicks, scheduled_at)
+VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, clock_timestamp())
 ON CONFLICT (user_id, id) DO UPDATE
 SET room_id = excluded.room_id, name = excluded.name, message = excluded.message, due_at = excluded.due_at,
-  try_at = excluded.try_at, failure = '', reason = ''
+  try_at = excluded.try_at, failure = '', reason = '', login = excluded.login, issued_at = excluded.issued_at,
+  kicks = excluded.kicks, scheduled_at = excluded.scheduled_at
 WHERE known.held_until IS NULL OR known.held_until < clock_timestamp()
 RETURNING true
 """
@@ -61,7 +66,9 @@ FROM (
   SELECT user_id, id FROM chat.scheduled WHERE try_at <= clock_timestamp()
   ORDER BY try_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ) due WHERE s.user_id = due.user_id AND s.id = due.id
-RETURNING s.user_id, s.id, s.name, s.message, s.due_at
+RETURNING s.user_id, s.id, s.name, s.message, s.due_at, s.login, s.kicks,
+  extract(epoch FROM clock_timestamp() - s.scheduled_at)::float8 AS age,
+  coalesce(s.issued_at, extract(epoch FROM s.scheduled_at)::float8) AS issued_at
 """
 _DONE = "DELETE FROM chat.scheduled WHERE user_id = $1 AND id = $2"
 _FAILED = """
@@ -123,7 +130,10 @@ class ScheduledOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def schedule(pool: Pool, identity: Identity, said: ScheduleMessage, max_body: int) -> None:
-    """Schedule a message, or change one that is scheduled. Raises `Reject`; rights are looked at when it is sent."""
+    """Schedule a message for a login, or change one that is scheduled, which is this login's from then on.
+
+    Raises `Reject`; rights are looked at when it is sent.
+    """
     said.message.validate(max_body)
     now = datetime.now(UTC)
     if not now < said.at <= now + LONGEST:
@@ -135,7 +145,10 @@ async def schedule(pool: Pool, identity: Identity, said: ScheduleMessage, max_bo
             raise no_such_room()
         if await pool.fetchval(_COUNT, user_id, command_id, MAX_SCHEDULED) >= MAX_SCHEDULED:
             raise Reject(Code.LIMIT_EXCEEDED, f"At most {MAX_SCHEDULED} messages may be scheduled.")
-        if not await pool.fetchval(_PUT, user_id, command_id, key, identity.name, encoded, said.at):
+        if not await pool.fetchval(
+            _PUT, user_id, command_id, key, identity.name, encoded, said.at, identity.login,
+            identity.issued_at or None, identity.kicks,
+        ):  # fmt: skip
             raise being_sent()
 
 

@@ -1,8 +1,8 @@
 """Sends scheduled messages when their time comes, each by an ordinary command under its stored id.
 
-Any process may do it; a message is held by one at a time. Whether its user is still welcome is asked of auth then, and
-whether they may write in the room is decided with the command, as if they had sent it at that moment. `run` is one
-task.
+Any process may do it; a message is held by one at a time. Whether its user is still welcome, by the login that
+scheduled it, is asked of auth then, and whether they may write in the room is decided with the command, as if they had
+sent it at that moment. `run` is one task.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ INTERVAL = 0.5
 """Seconds between two looks for messages whose time has come."""
 AT_ONCE = 50
 TIDY_SECONDS = 3600.0
+_LOGIN_ENDED = "The login that scheduled this message has ended; schedule it again to send it."
 
 
 class Scheduler:
@@ -60,7 +61,7 @@ class Scheduler:
         user_id, command_id = row["user_id"], row["id"]
         command = msgspec.json.decode(row["message"], type=SendMessage)
         try:
-            identity = await self._identity(user_id, row["name"])
+            identity = await self._identity(row)
             # The correlation names it in the logs of all services.
             await self._writer.submit(command, identity, f"scheduled-{command_id}")
         except Reject as rejection:
@@ -75,13 +76,19 @@ class Scheduler:
             await store.done(self._pool, user_id, command_id)
             await self._tell(user_id, ScheduledOutcome(command_id, command.room, "sent"))
 
-    async def _identity(self, user_id: str, name: str) -> Identity:
-        """Return who the user is now. Raises `Reject` if they are not welcome any more, or may read only."""
-        # As if they had just been let in: only what stands now counts, and not that they were kicked since.
-        held = HeldUser(user_id, time.time() + 1, 0.0)
+    async def _identity(self, row: Any) -> Identity:
+        """Return who the user is now.
+
+        Raises `Reject` if they are not welcome any more or may read only, or if they were kicked or the login by which
+        they scheduled it has ended since.
+        """
+        # As if they had been connected from then on, by that login.
+        user_id, name = row["user_id"], row["name"]
+        held = HeldUser(user_id, row["issued_at"], row["age"], row["login"], kicks=row["kicks"])
         answer = await self._bus.request(subjects.WELCOME, CheckWelcome([held]), UnwelcomeUsers, repeat=True)
         for refused in answer.users:
-            raise Reject(Code(refused.code), refused.message)
+            ended = refused.code == Code.REVOKED_TOKEN
+            raise Reject(Code(refused.code), _LOGIN_ENDED if ended else refused.message)
         for changed in answer.changed:
             if changed.suspended:
                 raise Reject(Code.SUSPENDED)

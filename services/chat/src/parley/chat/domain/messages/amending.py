@@ -105,14 +105,12 @@ def decide_edit(command: EditMessage, room: Room | None, context: DecisionContex
 
 
 def decide_delete(command: DeleteMessage, room: Room | None, context: DecisionContext) -> list[MessageDeleted]:
-    """Delete the message; no event if it is deleted already. Raises `Reject`."""
+    """Delete the message. Raises `Reject`, also if it is deleted already."""
     user_id = context.identity.user_id
     room = require_open(room, user_id)
     require_member(room, user_id)
     target = require_message(context, command.message)
     if target.author != user_id:
         require_may(Permission.MODERATE, room, context)
-    if messages_of(context).state_of(command.message).deleted_in is not None:
-        return []
     require_present(context, command.message)
     return [MessageDeleted(command.message, command.reason)]

@@ -87,8 +87,6 @@ def message_when_done(command: MessageCommand, context: DecisionContext) -> int 
     """Return the sequence of the event that made it so what a command without events wants; None where none says."""
     known = messages_of(context)
     match command:
-        case DeleteMessage():
-            return known.state_of(command.message).deleted_in
         case AddReaction():
             emoji = normalized_emoji(command.emoji)
             found = known.reaction(command.message, context.identity.user_id, emoji)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from parley.chat.domain.events import EventData, WhenErased
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
-from parley.chat.domain.messages.targets import messages_of, require_message, require_present
+from parley.chat.domain.messages.targets import messages_of, require_present, require_undeleted
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import DecisionContext, Room, require_open
 from parley.common.errors import Code, Reject
@@ -60,7 +60,7 @@ def decide_pin(
     """Pin the message or not, as the command says; no event if it is so already. Raises `Reject`."""
     require_may(Permission.PIN, require_open(room, context.identity.user_id), context)
     removes = isinstance(command, UnpinMessage)
-    (require_message if removes else require_present)(context, command.message)
+    (require_undeleted if removes else require_present)(context, command.message)
     known = messages_of(context)
     if (known.state_of(command.message).pinned_in is not None) != removes:
         return []

@@ -10,7 +10,7 @@ import msgspec
 
 from parley.chat.domain.events import EventData, WhenErased
 from parley.chat.domain.fields import ClientCommand, MessageSequence, RoomId
-from parley.chat.domain.messages.targets import messages_of, require_message, require_present
+from parley.chat.domain.messages.targets import messages_of, require_present, require_undeleted
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import DecisionContext, Room, require_member, require_open
 from parley.common.errors import Code, Reject
@@ -93,7 +93,7 @@ def decide_reaction(
     else:
         require_may(Permission.REACT, room, context)
     known, emoji = messages_of(context), normalized_emoji(command.emoji)
-    (require_message if removes else require_present)(context, command.message)
+    (require_undeleted if removes else require_present)(context, command.message)
     if (known.reaction(command.message, user_id, emoji) is not None) != removes:
         return []
     if removes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from parley.chat.domain.attaching import Attachment, UploadIds, attached
+from parley.chat.domain.custom_data import check_custom
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.events import EventData, WhenErased
 from parley.chat.domain.fields import ClientCommand, MessageData, MessageSequence, RoomId, UserId
@@ -17,14 +18,12 @@ from parley.chat.domain.people.slow_mode import require_turn
 from parley.chat.domain.permissions import Permission, require_may
 from parley.chat.domain.state import DecisionContext, Needs, Room, require_open
 from parley.common.errors import Code, Reject
-from parley.common.wire.text import NO_TEXT, checked_text
+from parley.common.wire.text import checked_text
 
 MAX_MENTIONS = 50
 """Users whom one message mentions."""
 MAX_DATA = 8 * 1024
 """Bytes of a message's custom data, as JSON."""
-
-_encoder = msgspec.json.Encoder()
 
 
 class MessageLink(msgspec.Struct, frozen=True):
@@ -71,7 +70,7 @@ class SendMessage(ClientCommand, frozen=True):
                     Code.INVALID_PAYLOAD, f"mention_{whom} is for a text with @{whom} outside of code and quotes."
                 )
         if self.data is not None:
-            _check_data(self.data)
+            check_custom(self.data, MAX_DATA, "The data of a message")
         if self.forward is not None and room_key(self.forward.room) is None:
             raise Reject(Code.INVALID_PAYLOAD, "forward names a room by what cannot be a room's id.")
 
@@ -141,16 +140,3 @@ def decide_send(
         return [sent]
     require_root(context, command.thread)
     return [sent, *followers_of_reply(command.thread, sent.mentions, room, context)]
-
-
-def _check_data(data: dict[str, Any]) -> None:
-    """Check the size of custom data, and that every text in them can be stored. Raises `Reject`."""
-    try:
-        encoded = _encoder.encode(data)
-    except (UnicodeEncodeError, ValueError, RecursionError) as error:
-        raise Reject(Code.INVALID_PAYLOAD, "data hold something that cannot be stored.") from error
-    if len(encoded) > MAX_DATA:
-        raise Reject(Code.PAYLOAD_TOO_LARGE, f"The data of a message are at most {MAX_DATA} bytes of JSON.")
-    # JSON writes NUL as an escape, and a backslash before it as two.
-    if b"\\u0000" in encoded.replace(b"\\\\", b""):
-        raise Reject(Code.INVALID_PAYLOAD, NO_TEXT)

@@ -24,6 +24,17 @@ def require_message(context: DecisionContext, sequence: int) -> Target:
     return target
 
 
+def require_undeleted(context: DecisionContext, sequence: int) -> Target:
+    """Return the message with this sequence, if nobody deleted it. Raises `Reject(not_found)`.
+
+    One that was erased otherwise keeps its pin and its reactions, and these may be taken back.
+    """
+    target = require_message(context, sequence)
+    if messages_of(context).state_of(sequence).deleted_in is not None:
+        raise Reject(Code.NOT_FOUND, "This message was deleted.")
+    return target
+
+
 def require_present(context: DecisionContext, sequence: int) -> Target:
     """Return the message with this sequence, if its text is still there. Raises `Reject(not_found)`."""
     target = require_message(context, sequence)

@@ -37,6 +37,7 @@ from parley.chat.domain.erasure import (
     Erasure,
     ErasureScope,
     ranges,
+    text_of,
 )
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
@@ -104,7 +105,8 @@ _LEFT_OVER = f"""(CASE WHEN e.type IN ({_ABOUT_USERS}) THEN
   CASE x.scope WHEN 'room' THEN e.data -> 'user' IS NOT NULL ELSE e.data -> 'user' ->> 'id' = x.user_id END
 WHEN e.type IN ({_ABOUT_MESSAGES}) THEN x.scope = 'room' AND e.data::text <> '{{}}'
 WHEN e.type IN ({_NAMING}) AND x.scope = 'room' THEN
-  concat(e.data ->> 'name', e.data ->> 'topic') <> '' OR e.data ->> 'kind' = 'public'
+  concat(e.data ->> 'name', e.data ->> 'topic', nullif(e.data ->> 'custom', '{{}}')) <> ''
+    OR e.data ->> 'kind' = 'public'
 ELSE false END)"""
 # Only events that make a room what it is need their data; the texts of all others are not fetched. Of a message, it is
 # needed in which thread it is, and of an edit of which message.
@@ -142,7 +144,8 @@ SELECT $1, head, messages, $2, $3, $4, '', '', $5, 0, $6, clock_timestamp() FROM
 
 
 def _named_by(text: str) -> str:
-    # The event that creates a room has both texts, and so has the first version of the one that changes them.
+    # The event that creates a room has all texts, and the first version of the one that changes them both that there
+    # were then; custom data came later than any of that version.
     return f"""(
   SELECT sequence FROM chat.events e WHERE e.room_id = r.room_id AND e.type IN ({_NAMING})
     AND (e.type = {RoomCreated.NUMBER} OR e.version = 1 OR e.data -> '{text}' IS NOT NULL)
@@ -352,7 +355,7 @@ class Executor:
             if isinstance(event, RoomCreated):
                 await self._connection.execute(_FORGET_MAKER, room_id, event.kind)
             for text in [text for text, at in present.items() if at == one.sequence]:
-                kept: str = getattr(event, text) or ""
+                kept = text_of(event, text) if event is not None else ""
                 await self._connection.execute(_RENAME[text], room_id, kept, one.sequence if kept else None)
         if erasure.user_id is not None:
             for statement in _FORGET_USER:
