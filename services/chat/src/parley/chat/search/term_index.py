@@ -76,7 +76,7 @@ WHERE room_id = $1 AND text_sequence BETWEEN $2 AND $3 AND text_sequence <> sequ
 """
 
 
-class _Text(NamedTuple):
+class IndexedText(NamedTuple):
     """The present text of a message: the message's place, and the event that has the text."""
 
     room_id: int
@@ -106,7 +106,7 @@ class TermIndex:
     async def consume(self, events: list[LogEvent]) -> None:
         """Take a batch of events, in the order of each room's. Raises what asyncpg raises; then it comes again."""
         async with self._pool.acquire() as connection, connection.transaction():
-            texts: list[_Text] = []
+            texts: list[IndexedText] = []
             for event in events:
                 if (room_id := room_key(event.room)) is None:
                     continue
@@ -127,7 +127,7 @@ class TermIndex:
                         pass
             await self._put(connection, texts)
 
-    async def _put(self, connection: Any, texts: list[_Text]) -> None:
+    async def _put(self, connection: Any, texts: list[IndexedText]) -> None:
         if not texts:
             return
         kinds = {row["room_id"]: row["kind"] for row in await connection.fetch(_KINDS, [one.room_id for one in texts])}
@@ -135,7 +135,7 @@ class TermIndex:
         parts = await self._parts(connection, texts, scopes)
         # A long text takes a while to cut; the loop goes on meanwhile, since hundreds come at once of an older log.
         numbers = await asyncio.to_thread(
-            lambda: [_numbers(one, scope, part) for one, scope, part in zip(texts, scopes, parts, strict=True)]
+            lambda: [term_numbers(one, scope, part) for one, scope, part in zip(texts, scopes, parts, strict=True)]
         )
         rows = [
             (one.room_id, one.sequence, one.text_sequence, one.recorded_at, SEARCH_VERSION, found)
@@ -143,7 +143,7 @@ class TermIndex:
         ]
         await connection.executemany(_PUT, rows)
 
-    async def _parts(self, connection: Any, texts: list[_Text], scopes: list[int]) -> list[int]:
+    async def _parts(self, connection: Any, texts: list[IndexedText], scopes: list[int]) -> list[int]:
         """Return the part of each text, and begin new ones where the last one is full."""
         oldest: dict[int, datetime] = {}
         for one, scope in zip(texts, scopes, strict=True):
@@ -179,14 +179,14 @@ class TermIndex:
         return found
 
 
-def _sent(room_id: int, event: LogEvent) -> _Text:
-    return _Text(
+def _sent(room_id: int, event: LogEvent) -> IndexedText:
+    return IndexedText(
         room_id, event.sequence, event.sequence, event.at, event.actor_id, event.data.get("body", ""),
         bool(event.data.get("attachments")),
     )  # fmt: skip
 
 
-async def _edited(connection: Any, room_id: int, event: LogEvent) -> list[_Text]:
+async def _edited(connection: Any, room_id: int, event: LogEvent) -> list[IndexedText]:
     """Return the new text of a message, which is found by the time and the author of the message."""
     sequence: int = event.data["message"]
     row = await connection.fetchrow(_EDITED, room_id, sequence)
@@ -194,7 +194,7 @@ async def _edited(connection: Any, room_id: int, event: LogEvent) -> list[_Text]
         return []
     # An edit says the text alone; the files are the message's.
     author, body = unpack(row["actor_id"]), event.data.get("body", "")
-    return [_Text(room_id, sequence, event.sequence, row["recorded_at"], author, body, row["files"])]
+    return [IndexedText(room_id, sequence, event.sequence, row["recorded_at"], author, body, row["files"])]
 
 
 async def _drop(connection: Any, room_id: int, ranges: list[tuple[int, int]]) -> None:
@@ -203,7 +203,8 @@ async def _drop(connection: Any, room_id: int, ranges: list[tuple[int, int]]) ->
         await connection.execute(_DROP_EDITED, room_id, first, last)
 
 
-def _numbers(text: _Text, scope: int, part: int) -> list[int]:
+def term_numbers(text: IndexedText, scope: int, part: int) -> list[int]:
+    """Return the numbers by which a text is found, combined with its scope and the part of its index."""
     terms = [*terms_of(units(text.body)), from_term(text.author)]
     if scope == PUBLIC:
         terms.append(room_term(text.room_id))
