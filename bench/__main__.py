@@ -110,8 +110,8 @@ def bench(
     """Measure Parley beside its peers.
 
     A whole run writes bench/results/latest.json and docs/img/bench-*.svg; a narrowed one bench/results/narrowed.json.
-    With `--only` one of persisted, framework, hostile, scale, presence, revision, domain, storm and search, that part of
-    latest.json is renewed; the rest stays.
+    With `--only` one of persisted, framework, hostile, scale, presence, revision, domain, storm and search, that part
+    of latest.json is renewed; the rest stays.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     named = _choose(servers, _SERVERS, "--servers")

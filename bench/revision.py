@@ -1,7 +1,7 @@
 """What a plain message costs now, and what it cost at an earlier revision: the same load on both, in turn.
 
-The sources of that revision are taken out of git, and stand before those that are installed in the path of a process that
-measures them. So both run on the same dependencies, with the same load generator, and each on a database of its own.
+The files of that revision are taken out of git, and its sources stand before those that are installed where a process
+that measures them looks. So both run on the same dependencies, with one load generator, each on its own database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from statistics import median
 from typing import Any
 
 from machine import BenchError
-from persisted import persisted
 from plan import Plan
 
 Row = dict[str, Any]
@@ -32,6 +31,7 @@ SOURCES = (
     "services/auth",
     "services/chat",
     "cli",
+    "libs/testing",
 )
 ROOM = 10
 IN_FLIGHT = (64, 1_000)
@@ -41,6 +41,17 @@ PARTS = ("chat", "gateway", "postgres")
 MOST = 1.1
 """Times the CPU of the earlier revision that a message may cost."""
 ROUND_SECONDS = 240.0
+# With the modules of the revision, of which a plan may have had fewer fields.
+_MEASURE = """
+import dataclasses, json, sys
+sys.path.insert(0, sys.argv[1])
+from persisted import persisted
+from plan import Plan
+given = json.load(sys.stdin)
+fields = [field.name for field in dataclasses.fields(Plan)]
+plan = Plan(**{name: tuple(given[name]) if isinstance(given[name], list) else given[name] for name in fields})
+print(json.dumps(list(persisted(plan))))
+"""
 
 
 def revision(plan: Plan) -> Iterator[Row]:
@@ -91,6 +102,7 @@ def _taken_out(revision: str, directory: Path) -> Path:
     if archive.returncode:
         raise BenchError(archive.stderr.decode(errors="replace").strip())
     subprocess.run(["tar", "-x", "-C", str(directory)], input=archive.stdout, check=True)
+    (directory / "bench" / "build").symlink_to(TREE / "bench" / "build")
     return directory
 
 
@@ -98,7 +110,7 @@ def _round(tree: Path, plan: Plan) -> list[Row]:
     """The loads of `persisted`, in a process of its own that imports these sources. Raises `BenchError`."""
     path = os.pathsep.join(str(tree / source / "src") for source in SOURCES)
     done = subprocess.run(
-        [sys.executable, __file__],
+        [sys.executable, "-c", _MEASURE, tree / "bench"],
         input=json.dumps(asdict(plan), default=list),
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
@@ -109,14 +121,3 @@ def _round(tree: Path, plan: Plan) -> list[Row]:
     if done.returncode:
         raise BenchError(done.stderr[-500:])
     return json.loads(done.stdout)
-
-
-def _measure() -> None:
-    """Measure whatever is imported here, by the plan on standard input."""
-    given = json.load(sys.stdin)
-    plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
-    json.dump(list(persisted(plan)), sys.stdout)
-
-
-if __name__ == "__main__":
-    _measure()

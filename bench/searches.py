@@ -50,7 +50,8 @@ AT_ONCE = 20_000
 
 _ROOMS = """
 INSERT INTO chat.rooms (room_id, head, messages, changed, member_count, created_at, name, kind, created_by)
-SELECT room_id, max(sequence), count(*), 1, 1, now(), 'A room', CASE WHEN room_id < 1000 THEN 'public' ELSE 'private' END, 'u'
+SELECT room_id, max(sequence), count(*), 1, 1, now(), 'A room',
+  CASE WHEN room_id < 1000 THEN 'public' ELSE 'private' END, 'u'
 FROM chat.events GROUP BY room_id
 """
 _MEMBERS = """
@@ -125,8 +126,8 @@ def _said(messages: int) -> Iterator[_Said]:
 
 def _event(one: _Said) -> tuple[Any, ...]:
     return (
-        one.room, one.sequence, one.sequence, uuid4(), 0, MessageSent.NUMBER, 1, pack(one.author), pack("c"), one.author,
-        f'{{"body":"{one.body}"}}', one.at,
+        one.room, one.sequence, one.sequence, uuid4(), 0, MessageSent.NUMBER, 1, pack(one.author), pack("c"),
+        one.author, f'{{"body":"{one.body}"}}', one.at,
     )  # fmt: skip
 
 
@@ -206,13 +207,13 @@ KINDS: dict[str, Callable[[random.Random], str]] = {
     "two common words": lambda pick: f"{_common(pick)} {_common(pick)}",
     "a rare, a known and a common one": lambda pick: f"{_rare(pick)} {_known(pick)} {_common(pick)}",
     "a phrase": lambda pick: f'"{_known(pick)} {_common(pick)}"',
-    "a word that nobody said": lambda pick: "nowhere",
+    "a word that nobody said": lambda _pick: "nowhere",
     "from: and a common word": lambda pick: f"from:u{pick.randrange(AUTHORS)} {_common(pick)}",
     "in: a public room": lambda pick: f"{_known(pick)} in:{public_room_id(pick.choice(PUBLIC_ROOMS))}",
-    "page after page": lambda pick: DEEP,
+    "page after page": lambda _pick: DEEP,
     "a common word, before:": lambda pick: f"{_common(pick)} before:{_day(pick)}",
     "a known word, before:": lambda pick: f"{_known(pick)} before:{_day(pick)}",
-    "one of private rooms alone": lambda pick: INSIDE,
+    "one of private rooms alone": lambda _pick: INSIDE,
     "the same, before:": lambda pick: f"{INSIDE} before:{_day(pick)}",
     "a rare word of a month": lambda pick: f"{_rare(pick)} {_month(pick)}",
 }

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from chats import Database, TwoGateways, database, token, two_gateways
 from clients import clients, connect, phase
-from contestants import Contestant, Surroundings
+from contestants import Surroundings
 from machine import ALL_CORES, wait_until
 from plan import PATIENCE, WARM_UP, Plan
 
@@ -57,15 +57,15 @@ def _measure(plan: Plan, around: Surroundings, base: Database, servers: TwoGatew
     seconds = min(plan.seconds, MOST_SECONDS)
     options = ("-d", str(seconds), "-u", str(WARM_UP), "-a", "-b", "-z", "1", "-w", f"r{RATE}")
     with (
-        clients(hearing, ALL_CORES, around.directory / "hearing.log", number=half, timeout=PATIENCE, options=("-I",)) as deaf,
-        clients(reacting, ALL_CORES, around.directory / "load.log", number=half, timeout=PATIENCE, options=options) as all_,
+        clients(hearing, ALL_CORES, around.directory / "hearing.log", number=half, timeout=PATIENCE, options=("-I",)) as heard,
+        clients(reacting, ALL_CORES, around.directory / "load.log", number=half, timeout=PATIENCE, options=options) as load,
     ):  # fmt: skip
-        connect(deaf, half)
-        connect(all_, half)
+        connect(heard, half)
+        connect(load, half)
         # Joins are events of the room as well: the second half heard some of the first.
         before, kept = _settled(servers.second_port), reacting.stored()
-        all_.begin()
-        row = phase(all_)
+        load.begin()
+        row = phase(load)
         sent = row["sent_in_all"]
         wait_until(lambda: _delivered(servers.second_port) - before >= sent * half, "all deliveries", PATIENCE)
         row["problems"] += _wrong(
