@@ -52,14 +52,18 @@ def _measure(plan: Plan, around: Surroundings, base: Database, servers: TwoGatew
     half = CLIENTS // 2
     hearing = replace(servers.server, port=servers.second_port, clients=_options(around, "hearing", half, half))
     reacting = replace(
-        servers.server, message=said, clients=_options(around, "reacting", 0, half), stored=lambda: base.count("chat.events")
-    )  # fmt: skip
+        servers.server,
+        message=said,
+        clients=_options(around, "reacting", 0, half),
+        stored=lambda: base.count("chat.events"),
+    )
     seconds = min(plan.seconds, MOST_SECONDS)
     options = ("-d", str(seconds), "-u", str(WARM_UP), "-a", "-b", "-z", "1", "-w", f"r{RATE}")
+    logs = [around.directory / f"{name}.log" for name in ("hearing", "load")]
     with (
-        clients(hearing, ALL_CORES, around.directory / "hearing.log", number=half, timeout=PATIENCE, options=("-I",)) as heard,
-        clients(reacting, ALL_CORES, around.directory / "load.log", number=half, timeout=PATIENCE, options=options) as load,
-    ):  # fmt: skip
+        clients(hearing, ALL_CORES, logs[0], number=half, timeout=PATIENCE, options=("-I",)) as heard,
+        clients(reacting, ALL_CORES, logs[1], number=half, timeout=PATIENCE, options=options) as load,
+    ):
         connect(heard, half)
         connect(load, half)
         # Joins are events of the room as well: the second half heard some of the first.
