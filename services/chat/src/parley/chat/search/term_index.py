@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from datetime import UTC, datetime
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 from parley.chat.domain.encoding.compact import unpack
@@ -62,9 +63,12 @@ INSERT INTO chat.search_parts (scope, starts, part, latest, messages) VALUES ($1
 ON CONFLICT (scope, starts) DO UPDATE
 SET latest = greatest(chat.search_parts.latest, excluded.latest), messages = chat.search_parts.messages + $6
 """
-_PUT = """
+# The terms of all messages stand in one array, from which each takes its own: arrays of arrays have equal lengths.
+_PUT = f"""
 INSERT INTO chat.search (room_id, sequence, text_sequence, recorded_at, version, terms)
-VALUES ($1, $2, $3, $4, $5, $6)
+SELECT q.room_id, q.sequence, q.text_sequence, q.recorded_at, {SEARCH_VERSION}, ($5::bigint[])[q.first:q.last]
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $6::int[], $7::int[])
+  AS q(room_id, sequence, text_sequence, recorded_at, first, last)
 ON CONFLICT (room_id, sequence) DO UPDATE
 SET text_sequence = excluded.text_sequence, version = excluded.version, terms = excluded.terms
 WHERE chat.search.text_sequence <= excluded.text_sequence AND chat.search.version <= excluded.version
@@ -130,6 +134,13 @@ class TermIndex:
     async def _put(self, connection: Any, texts: list[IndexedText]) -> None:
         if not texts:
             return
+        # One row for each message, though an edit of it may come in the same batch.
+        latest: dict[tuple[int, int], IndexedText] = {}
+        for one in texts:
+            key = one.room_id, one.sequence
+            if key not in latest or latest[key].text_sequence <= one.text_sequence:
+                latest[key] = one
+        texts = list(latest.values())
         kinds = {row["room_id"]: row["kind"] for row in await connection.fetch(_KINDS, [one.room_id for one in texts])}
         scopes = [PUBLIC if kinds.get(one.room_id) == "public" else one.room_id for one in texts]
         parts = await self._parts(connection, texts, scopes)
@@ -137,11 +148,7 @@ class TermIndex:
         numbers = await asyncio.to_thread(
             lambda: [term_numbers(one, scope, part) for one, scope, part in zip(texts, scopes, parts, strict=True)]
         )
-        rows = [
-            (one.room_id, one.sequence, one.text_sequence, one.recorded_at, SEARCH_VERSION, found)
-            for one, found in zip(texts, numbers, strict=True)
-        ]
-        await connection.executemany(_PUT, rows)
+        await connection.execute(_PUT, *_columns(texts, numbers))
 
     async def _parts(self, connection: Any, texts: list[IndexedText], scopes: list[int]) -> list[int]:
         """Return the part of each text, and begin new ones where the last one is full."""
@@ -180,9 +187,10 @@ class TermIndex:
 
 
 def _sent(room_id: int, event: LogEvent) -> IndexedText:
+    data = event.data
     return IndexedText(
-        room_id, event.sequence, event.sequence, event.at, event.actor_id, event.data.get("body", ""),
-        bool(event.data.get("attachments")),
+        room_id, event.sequence, event.sequence, event.at, event.actor_id, data.get("body", ""),
+        bool(data.get("attachments")),
     )  # fmt: skip
 
 
@@ -201,6 +209,16 @@ async def _drop(connection: Any, room_id: int, ranges: list[tuple[int, int]]) ->
     for first, last in ranges:
         await connection.execute(_DROP, room_id, first, last)
         await connection.execute(_DROP_EDITED, room_id, first, last)
+
+
+def _columns(texts: list[IndexedText], numbers: list[list[int]]) -> list[list[Any]]:
+    """Return what `_PUT` takes: the last two columns say which of all numbers are a message's."""
+    lasts = list(accumulate(map(len, numbers)))
+    firsts = [last - len(found) + 1 for last, found in zip(lasts, numbers, strict=True)]
+    rooms, sequences, text_sequences, moments = (
+        list(column) for column in zip(*(one[:4] for one in texts), strict=True)
+    )
+    return [rooms, sequences, text_sequences, moments, list(chain.from_iterable(numbers)), firsts, lasts]
 
 
 def term_numbers(text: IndexedText, scope: int, part: int) -> list[int]:
