@@ -44,7 +44,7 @@ INTERVAL = 0.4
 IDLE = 0.25
 """Seconds between two looks at the end of the log."""
 SCAN = 2_000
-"""Events that are looked through for one batch."""
+"""Events that are looked through for one batch, at most."""
 SAVE_SECONDS = 5.0
 """Seconds after which a consumer's position is stored although it wanted none of the events up to there."""
 TIMEOUT = 35.0
@@ -79,6 +79,8 @@ class _Consumer:
         self.position: Position = row.position
         self.pace = Pace()
         self.tail = Tail()
+        self.scan = SCAN
+        """Events that are looked through for the next batch."""
         self.saved_at = time.monotonic()
         self.task: asyncio.Task[None] | None = None
 
@@ -172,7 +174,7 @@ class ConsumerRunner:
             connection = await self._leadership.connection()
             wanted = own.wanted if (own := self._own.get(name)) is not None else "true"
             page = await one.tail.events(
-                connection, one.position, one.kinds, most=one.pace.most, scan=SCAN, wanted=wanted
+                connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=wanted
             )
         # An event that was erased before it was handed over has nothing left to process.
         events = [event for event in page.events if event.event_id != one.row.skip and not event.erased]
@@ -191,9 +193,12 @@ class ConsumerRunner:
         CONSUMED.labels(name, "done").inc(len(events))
         if failures := one.pace.failures:
             log.info("the consumer goes on", consumer=name, failures=failures)
+        # Where nearly all is wanted, to look through more than is taken would be to read it again with the next batch.
+        one.scan = one.pace.most if len(page.events) >= one.pace.most else min(SCAN, 2 * one.scan)
         one.pace.succeeded()
         await self._save(one, page)
-        return 0.0
+        # What comes meanwhile is a batch as well: a look at the end of the log costs as much for one event as for many.
+        return 0.0 if page.more else IDLE
 
     async def _consume(self, name: str, events: list[LogEvent]) -> None:
         """Have events dealt with. Raises `Reject`, and what Postgres raises where chat itself is the consumer."""
