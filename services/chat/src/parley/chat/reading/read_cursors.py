@@ -36,7 +36,7 @@ outages = OutageLog(log, "cannot store how far users have read")
 
 INTERVAL = 1.0
 """Seconds between two writes of the cursor of one user in one room."""
-TICK = 0.05
+TICK = 0.2
 """Seconds between two looks for cursors whose time has come."""
 BATCH = 500
 """Cursors in one statement."""
