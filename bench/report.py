@@ -112,7 +112,6 @@ COLUMNS = {
         "p50_ms": "p50 ms",
         "p99_ms": "p99 ms",
         "max_ms": "max ms",
-        "postgres_ms": "CPU ms, Postgres",
         "found": "found",
     },
 }

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import asyncpg
 from chats import Database, database
-from machine import ALL_CORES, child, cpu_seconds
+from machine import ALL_CORES
 
 from parley.chat.consumers import store
 from parley.chat.domain.encoding.compact import pack
@@ -154,10 +154,9 @@ async def measure(base: Database) -> list[Row]:
 
 async def _searched(finder: Finder, user: Identity, query: Callable[[random.Random], str]) -> Row:
     pick, times, found, after = random.Random(2), list[float](), 0, ""
-    postgres, used = child("postgres"), 0.0
     for number in range(CALLS + CALLS // 10):
         if number == CALLS // 10:
-            times, found, used = [], 0, cpu_seconds(postgres)
+            times, found = [], 0
         asked = query(pick)
         begun = time.perf_counter()
         page = await finder.page(Search(asked, after=after), user)
@@ -170,7 +169,6 @@ async def _searched(finder: Finder, user: Identity, query: Callable[[random.Rand
         "p50_ms": round(times[CALLS // 2], 1),
         "p99_ms": round(p99, 1),
         "max_ms": round(times[-1], 1),
-        "postgres_ms": round((cpu_seconds(postgres) - used) / CALLS * 1000, 1),
         "found": round(found / CALLS, 1),
         "problems": [f"p99 of {p99:.0f} ms"] if p99 > MOST_MS else [],
     }

@@ -35,20 +35,20 @@ _DELIVERED = re.compile(r"^parley_gateway_deliveries_total(?:\{[^}]*\})? ([0-9.e
 
 def storm(plan: Plan) -> Iterator[Row]:
     """Reactions, then plain messages, each on a new database."""
-    for load in ("reactions", "messages"):
+    for what in ("reactions", "messages"):
         with tempfile.TemporaryDirectory() as directory:
             around = Surroundings(Path(directory), Path(directory) / "lag", CLIENTS)
             with (
                 database(around.directory / "postgres", ALL_CORES) as base,
                 two_gateways(around, base) as servers,
             ):
-                yield {"load": f"{RATE:,} {load}/s", **_measure(plan, around, base, servers, load)}
+                yield {"load": f"{RATE:,} {what}/s", **_measure(plan, around, base, servers, what)}
 
 
-def _measure(plan: Plan, around: Surroundings, base: Database, servers: TwoGateways, load: str) -> Row:
+def _measure(plan: Plan, around: Surroundings, base: Database, servers: TwoGateways, what: str) -> Row:
     room, message = _room_with_message(servers.chat_port)
     (around.directory / "room").write_text(f"{room}\n")
-    said = REACTION.replace("{message}", str(message)) if load == "reactions" else MESSAGE
+    said = REACTION.replace("{message}", str(message)) if what == "reactions" else MESSAGE
     half = CLIENTS // 2
     hearing = replace(servers.server, port=servers.second_port, clients=_options(around, "hearing", half, half))
     reacting = replace(

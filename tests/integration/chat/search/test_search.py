@@ -22,7 +22,20 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.log.writer import Writer
-from parley.chat.search.finder import BEHIND, FIND, LOOKING, SESSION, Finder, Search, SearchPage, local
+from parley.chat.search.finder import (
+    BEHIND,
+    FIND,
+    LOOKING,
+    SESSION,
+    Finder,
+    Search,
+    SearchPage,
+    local,
+    newest_hits,
+    place_of,
+    where_to_look,
+)
+from parley.chat.search.parsed_query import parse
 from parley.chat.search.term_index import NAME, TermIndex
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -146,6 +159,47 @@ async def test_pages_follow_each_other_through_parts_and_rooms(world: World):
             assert page.next is not None
             after = page.next
         assert seen == [f"word {number}" for number in reversed(range(15))]
+
+
+async def test_a_search_before_some_day_looks_only_into_rooms_that_were_lively_then(world: World):
+    """However many rooms somebody is in: what none of them has near the day is not looked for in all of them."""
+    rooms = [await create(world.writer, ANN, f"c{n}", kind="private") for n in range(40)]
+    for number, room in enumerate(rooms):
+        await world.say(room, f"word old {number}", f"word new {number}")
+    await world.catch_up()
+    # Of each room one message is as many days old as its number says, and one is of today.
+    await world.pool.execute(
+        """UPDATE chat.search s SET recorded_at = now() - make_interval(days => q.days) FROM (
+             SELECT room_id, min(sequence) AS sequence, dense_rank() OVER (ORDER BY room_id)::int AS days
+             FROM chat.search GROUP BY room_id
+           ) q WHERE s.room_id = q.room_id AND s.sequence = q.sequence"""
+    )
+    days = await world.pool.fetch(
+        "SELECT room_id, min(recorded_at) AS at FROM chat.search GROUP BY room_id ORDER BY at DESC"
+    )
+    day = days[9]["at"].date()
+    asked = await _scopes_of(world, f"word before:{day}", limit=3)
+    older = [row["room_id"] for row in days if row["at"].date() < day]
+    assert asked == older[:8], "no other room can have anything newer than what these have"
+    page = await world.page(f"word before:{day}", ANN, limit=3)
+    asked = await _scopes_of(world, "word", limit=3, after=page.next or "")
+    assert asked[0] == older[2], "a page far back begins where the one before ended"
+
+
+async def _scopes_of(world: World, query: str, limit: int, after: str = "") -> list[int]:
+    """Search as Ann does, and return the private rooms that were looked into, in order."""
+    asked: list[int] = []
+
+    def heard(record: Any) -> None:
+        if record.query == FIND:
+            asked.extend(record.args[0])
+
+    place = place_of(after)
+    async with world.pool.acquire() as connection:
+        where = await where_to_look(connection, parse(query, ANN.user_id), ANN, place)
+        with connection.query_logger(heard):
+            await newest_hits(connection, where, place, limit + 1)
+    return asked
 
 
 async def test_edited_deleted_and_erased_texts(world: World, database_url: str, tmp_path: Path):

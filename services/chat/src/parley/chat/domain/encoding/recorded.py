@@ -22,6 +22,8 @@ _MOVING = frozenset((RoomCreated.TYPE, MemberJoined.TYPE, MemberLeft.TYPE, Membe
 """The types of events that change who is a member. The data of other types need not be decoded to tell."""
 
 
+_MAY_WAIT = frozenset(("reaction.added", "reaction.removed"))
+"""The types of events of which a gateway may gather many before it delivers them."""
 _SHOWN_ERASED = frozenset(("message.sent", "message.deleted", "message.pinned", "message.unpinned"))
 """The types of events of which clients are sent what is left: numbers of messages, and nobody's text."""
 NOTHING = b"{}"
@@ -68,7 +70,8 @@ class Recorded(NamedTuple):
         """Return the event as gateways receive it, with the user who becomes a member by it or stops being one."""
         joins, leaves = self.moves()
         payload = msgspec.json.encode(self.client_event())
-        return RoomEvent(self.type, payload, self.sequence, joined_user=joins, left_user=leaves)
+        may_wait = self.type in _MAY_WAIT
+        return RoomEvent(self.type, payload, self.sequence, joined_user=joins, left_user=leaves, may_wait=may_wait)
 
     def moves(self) -> tuple[str, str]:
         """Return the user who becomes a member with this event, and the one who stops being one.
