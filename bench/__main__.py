@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import machine
+import part_tables
 import typer
 from attack_table import write_table
 from contestants import BENCH, BROADCASTERS, ON_REQUEST, PEERS
@@ -155,6 +156,9 @@ def bench(
     if part and chosen == [HOSTILE]:
         write_table(rows, PERFORMANCE)
         console.print(f"Wrote the table in {PERFORMANCE.relative_to(BENCH.parent)}")
+    if part and chosen[0] in part_tables.PARTS and part_tables.whole(rows):
+        part_tables.write_part(chosen[0], rows, PERFORMANCE)
+        console.print(f"Wrote the table of {chosen[0]} in {PERFORMANCE.relative_to(BENCH.parent)}")
     if found := [row for row in rows if row["measurement"] == PERSISTED and (part or not narrowed)]:
         write_tables(found, PERFORMANCE)
         console.print(f"Wrote the tables of {PERSISTED} in {PERFORMANCE.relative_to(BENCH.parent)}")

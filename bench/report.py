@@ -143,7 +143,7 @@ def show(console: Console, rows: Sequence[Row]) -> None:
             table.add_column(heading, justify="right")
         table.add_column("")
         for row in found:
-            table.add_row(row["server"], *(_cell(row, fields) for fields in columns), marks(row))
+            table.add_row(row["server"], *cells(row), marks(row))
         console.print(table)
     if any(row.get("disturbed") for row in rows):
         console.print("[dim]≈ other processes of the machine were busy; measure again on a quiet one[/]")
@@ -202,6 +202,11 @@ def marks(row: Row) -> str:
 
 def _limited_by_client(row: Row) -> bool:
     return row.get("limited_by") == "client" and "offered_per_s" not in row
+
+
+def cells(row: Row) -> list[str]:
+    """The figures of a row, one for each column of its measurement; empty where it has none."""
+    return [_cell(row, fields) for fields in COLUMNS[row["measurement"]]]
 
 
 def _cell(row: Row, fields: str) -> str:
