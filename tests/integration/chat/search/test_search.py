@@ -22,11 +22,13 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.log.writer import Writer
+from parley.chat.search import finder
 from parley.chat.search.finder import (
     BEHIND,
     FIND,
     LOOKING,
     SESSION,
+    WALK,
     Finder,
     Search,
     SearchPage,
@@ -186,6 +188,27 @@ async def test_a_search_before_some_day_looks_only_into_rooms_that_were_lively_t
     assert asked[0] == older[2], "a page far back begins where the one before ended"
 
 
+async def test_matches_are_the_same_whichever_way_rooms_are_looked_into(world: World, monkeypatch: pytest.MonkeyPatch):
+    """By their parts of the index, or message by message where enough newer matches are known."""
+    rooms = [await create(world.writer, ANN, f"c{n}", kind="private") for n in range(30)]
+    for number in range(240):
+        await world.say(rooms[number * 7 % 30], f"word {'even' if number % 2 else 'odd'} {number}")
+    await world.catch_up()
+    for query in ("word", "even", "word odd"):
+        expected = [f"word {'even' if n % 2 else 'odd'} {n}" for n in reversed(range(240))]
+        expected = [text for text in expected if query.split()[-1] in text]
+        for most in (1, 5, 64):
+            monkeypatch.setattr(finder, "MOST_WALKED", most)
+            monkeypatch.setattr(finder, "WALK", WALK.replace("LIMIT 64", f"LIMIT {most}"))
+            found, after = list[str](), ""
+            while page := await world.page(query, ANN, limit=7, after=after):
+                found += bodies(page)
+                if not page.more:
+                    break
+                after = page.next or ""
+            assert found == expected, (query, most)
+
+
 async def _scopes_of(world: World, query: str, limit: int, after: str = "") -> list[int]:
     """Search as Ann does, and return the private rooms that were looked into, in order."""
     asked: list[int] = []
@@ -303,6 +326,13 @@ async def test_plans_do_not_depend_on_statistics(pool: Pool):
                 rows = await connection.fetch(f"EXPLAIN (COSTS OFF) EXECUTE find({arguments})")
                 plan = "\n".join(row[0] for row in rows)
                 await connection.execute("DEALLOCATE find")
+                await connection.execute(f"PREPARE walk AS {WALK}")
+                arguments = f"'{{1}}', '{{7}}', '{end}', 0, 0, '0001-01-01', '{end}'"
+                rows = await connection.fetch(f"EXPLAIN (COSTS OFF) EXECUTE walk({arguments})")
+                walk = "\n".join(row[0] for row in rows)
+                await connection.execute("DEALLOCATE walk")
+            assert "Index Scan Backward using search_room_idx" in walk, walk
+            assert "Seq Scan" not in walk, walk
             assert "Bitmap Index Scan on search_terms_idx" in plan, plan
             assert "Index Scan Backward using search_parts_pkey" in plan, plan
             assert "Seq Scan" not in plan, plan

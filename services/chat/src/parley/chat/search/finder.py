@@ -55,6 +55,9 @@ STEPS = (8, 32, 128, 100_000)
 """Scopes that are looked into at once, those with the newest messages first. Common words are found in the first
 ones."""
 
+MOST_WALKED = 64
+"""Messages of one private room that are looked at one by one, before its part of the index is asked instead."""
+
 LOOKING = {
     # The end of the log has a block range index, which only bitmap scans use; any other index would be read whole.
     "enable_seqscan": "off", "enable_indexscan": "off", "enable_indexonlyscan": "off",
@@ -107,6 +110,29 @@ SELECT hit.* FROM unnest($1::bigint[]) AS asked(scope) CROSS JOIN LATERAL (
     ORDER BY s.recorded_at DESC, s.room_id DESC, s.sequence DESC LIMIT $8::int
   ) found LIMIT $8::int
 ) hit ORDER BY hit.recorded_at DESC, hit.room_id DESC, hit.sequence DESC LIMIT $8::int
+"""
+# The messages of a private room between two moments, the newest first, and which of them match; `seen` says how many it
+# looked at. Where a word is common this is much less than all messages of a part that have it.
+WALK = f"""
+SELECT asked.scope, walked.seen, hit.* FROM unnest($1::bigint[]) AS asked(scope) CROSS JOIN LATERAL (
+  SELECT count(*) AS seen, array_agg(sequence) FILTER (WHERE matches) AS sequences FROM (
+    SELECT s.sequence, s.terms @> (
+      SELECT array_agg(term # p.scope # p.part) FROM unnest($2::bigint[]) AS term CROSS JOIN (
+        SELECT scope, part FROM chat.search_parts WHERE scope = asked.scope AND starts <= s.recorded_at
+        ORDER BY starts DESC LIMIT 1
+      ) p
+    ) AS matches FROM chat.search s
+    WHERE s.room_id = asked.scope AND (s.recorded_at, s.room_id, s.sequence) < ($3::timestamptz, $4::bigint, $5::bigint)
+      AND s.recorded_at >= $6::timestamptz AND s.recorded_at < $7::timestamptz AND s.recorded_at <= $3::timestamptz
+    ORDER BY s.recorded_at DESC LIMIT {MOST_WALKED}
+  ) newest
+) walked LEFT JOIN LATERAL (
+  SELECT s.room_id, s.sequence, s.text_sequence, s.recorded_at FROM unnest(walked.sequences) AS at
+  CROSS JOIN LATERAL (
+    SELECT room_id, sequence, text_sequence, recorded_at FROM chat.search
+    WHERE room_id = asked.scope AND sequence = at LIMIT 1
+  ) s
+) hit ON true
 """
 _READ = f"""
 SELECT q.ordinal, e.* FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS q(key, at, ordinal)
@@ -284,14 +310,33 @@ async def newest_hits(connection: Any, where: Where, place: Place, most: int) ->
         # What is older than enough matches of other scopes is not looked for, nor are scopes that are silent since.
         scopes = [scope for scope, latest in left[:step] if latest >= since]
         left = left[step:]
+        if scopes and len(hits) == most:
+            # Mostly no more than a few messages of each room are as new as the oldest match.
+            walked, scopes = await _walked(connection, where, place, since, scopes)
+            hits = _newest([*hits, *walked], most)
         if scopes:
             rows = await connection.fetch(FIND, scopes, where.terms, *place, since, where.until, most)
-            hits = sorted([*hits, *(Hit(*row) for row in rows)], key=Hit.place, reverse=True)[:most]
-            if len(hits) == most:
-                since = hits[-1].recorded_at
+            hits = _newest([*hits, *(Hit(*row) for row in rows)], most)
+        if len(hits) == most:
+            since = hits[-1].recorded_at
         if not left:
             break
     return hits
+
+
+async def _walked(
+    connection: Any, where: Where, place: Place, since: datetime, scopes: list[int]
+) -> tuple[list[Hit], list[int]]:
+    """Return the matches since a moment in these scopes, and the scopes that have too many messages since then."""
+    private = [scope for scope in scopes if scope != PUBLIC]
+    rows = await connection.fetch(WALK, private, where.terms, *place, since, where.until)
+    full = {row["scope"] for row in rows if row["seen"] >= MOST_WALKED}
+    found = [Hit(*list(row.values())[2:]) for row in rows if row["scope"] not in full and row["room_id"] is not None]
+    return found, [scope for scope in scopes if scope == PUBLIC or scope in full]
+
+
+def _newest(hits: list[Hit], most: int) -> list[Hit]:
+    return sorted(hits, key=Hit.place, reverse=True)[:most]
 
 
 async def _read(connection: Any, identity: Identity, hits: list[Hit]) -> dict[tuple[int, int], Recorded]:
