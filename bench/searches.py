@@ -35,7 +35,7 @@ from parley.common.wire.identity import Identity
 
 Row = dict[str, Any]
 
-CALLS = 200
+CALLS = 100
 """Searches of each kind. The first tenth is not counted."""
 MOST_MS = 100.0
 WORDS = 50_000
