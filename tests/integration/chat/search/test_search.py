@@ -170,7 +170,7 @@ async def test_a_search_before_some_day_looks_only_into_rooms_that_were_lively_t
         await world.say(room, f"word old {number}", f"word new {number}")
     await world.catch_up()
     # Of each room one message is as many days old as its number says, and one is of today.
-    await world.pool.execute(
+    await world.pool.fetch(
         """UPDATE chat.search s SET recorded_at = now() - make_interval(days => q.days) FROM (
              SELECT room_id, min(sequence) AS sequence, dense_rank() OVER (ORDER BY room_id)::int AS days
              FROM chat.search GROUP BY room_id
