@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import machine
+import part_tables
 import typer
 from attack_table import write_table
 from contestants import BENCH, BROADCASTERS, ON_REQUEST, PEERS
@@ -34,13 +35,16 @@ LATEST = RESULTS / "latest.json"
 PERFORMANCE = BENCH.parent / "docs" / "performance.md"
 IMAGES = BENCH.parent / "docs" / "img"
 PERSISTED, FRAMEWORK, HOSTILE, SCALE, PRESENCE = "persisted", "framework", "hostile", "scale", "presence"
-PARTS = (PERSISTED, FRAMEWORK, HOSTILE, SCALE, PRESENCE)
+REVISION, DOMAIN, STORM, SEARCH = "revision", "domain", "storm", "search"
+PARTS = (PERSISTED, FRAMEWORK, HOSTILE, SCALE, PRESENCE, REVISION, DOMAIN, STORM, SEARCH)
 """Measurements that may be made by themselves: their results have a part of their own, which they alone renew."""
+BEFORE_THE_DOMAIN = "9efc2b0"
+"""The last revision without edits, threads, reactions, receipts, notifications and search."""
 RESERVED_FILES = 200
 """What a server has open besides its connections."""
 
-# Both take long, and are measured only when they are named.
-_BY_NAME = (HOSTILE, SCALE)
+# They take long, or compare with what only a developer asks for, and are measured only when they are named.
+_BY_NAME = (HOSTILE, SCALE, REVISION, DOMAIN, STORM, SEARCH)
 # What may be chosen without less being measured, where there is a part of its own: shorter floods are no renewal.
 _RENEWING = {
     PERSISTED: {"--only", "--seconds", "--rounds"},
@@ -48,6 +52,10 @@ _RENEWING = {
     HOSTILE: {"--only"},
     SCALE: {"--only"},
     PRESENCE: {"--only", "--seconds"},
+    REVISION: {"--only", "--seconds", "--rounds", "--revision"},
+    DOMAIN: {"--only"},
+    STORM: {"--only", "--seconds"},
+    SEARCH: {"--only"},
 }
 _SERVERS = list(dict.fromkeys([*BROADCASTERS, *KEEPERS, *OPTIONAL]))
 _UNNAMED = [*OPTIONAL, *sorted(ON_REQUEST)]
@@ -77,7 +85,7 @@ def bench(
     only: Annotated[
         str,
         typer.Option(
-            help=f"Measurements, by commas: {', '.join(MEASUREMENTS)}. Without it all but {' and '.join(_BY_NAME)}."
+            help=f"Measurements, by commas: {', '.join(MEASUREMENTS)}. Without it all but {', '.join(_BY_NAME)}."
         ),
     ] = "",
     servers: Annotated[
@@ -90,16 +98,21 @@ def bench(
     rates: Annotated[str, typer.Option(help="Messages per second of the open loops in persisted.")] = "1000,3000",
     rooms: Annotated[str, typer.Option(help="Members of a room in persisted.")] = "2,10,100",
     databases: Annotated[str, typer.Option(help=f"Databases in persisted: {', '.join(DATABASES)}.")] = "",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of persisted; each figure is their median.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds of persisted and revision; each figure is their median.")
+    ] = 5,
     connections: Annotated[str, typer.Option(help="Idle connections.")] = "10000,20000",
     floods: Annotated[str, typer.Option(help="Kinds of flood in hostile, by commas. All without it.")] = "",
     flood_seconds: Annotated[float, typer.Option(min=0.5, help="How long each flood lasts.")] = 10.0,
     events: Annotated[int, typer.Option(min=100_000, help="Events of the large log in scale.")] = 10_000_000,
+    revision: Annotated[str, typer.Option(help="The earlier one, in revision.")] = BEFORE_THE_DOMAIN,
+    messages: Annotated[int, typer.Option(min=10_000, help="Messages that are searched in.")] = 1_000_000,
 ) -> None:
     """Measure Parley beside its peers.
 
     A whole run writes bench/results/latest.json and docs/img/bench-*.svg; a narrowed one bench/results/narrowed.json.
-    With `--only` persisted, framework, hostile, scale or presence, that part of latest.json is renewed; the rest stays.
+    With `--only` one of persisted, framework, hostile, scale, presence, revision, domain, storm and search, that part
+    of latest.json is renewed; the rest stays.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     named = _choose(servers, _SERVERS, "--servers")
@@ -124,6 +137,8 @@ def bench(
         floods=tuple(_choose(floods, list(FLOODS), "--floods")),
         flood_seconds=flood_seconds,
         events=events,
+        revision=revision,
+        messages_indexed=messages,
     )
     narrowed = len(sys.argv) > 1
     started = time.monotonic()
@@ -141,6 +156,9 @@ def bench(
     if part and chosen == [HOSTILE]:
         write_table(rows, PERFORMANCE)
         console.print(f"Wrote the table in {PERFORMANCE.relative_to(BENCH.parent)}")
+    if part and chosen[0] in part_tables.PARTS and part_tables.whole(rows):
+        part_tables.write_part(chosen[0], rows, PERFORMANCE)
+        console.print(f"Wrote the table of {chosen[0]} in {PERFORMANCE.relative_to(BENCH.parent)}")
     if found := [row for row in rows if row["measurement"] == PERSISTED and (part or not narrowed)]:
         write_tables(found, PERFORMANCE)
         console.print(f"Wrote the tables of {PERSISTED} in {PERFORMANCE.relative_to(BENCH.parent)}")

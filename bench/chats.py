@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -24,6 +24,7 @@ from parley.cli.stack import embedded
 
 SECRET = "a secret that signs the tokens of the load"
 TOKEN_SECONDS = 24 * 3600
+JOIN = '42/chat,0["room.join",{"id":"%uj%i","room":"%g"}]'
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,45 @@ def node_gathered_chat(
 @contextmanager
 def parley_chat(around: Surroundings, base: Database, rooms: Sequence[str] = ()) -> Generator[Contestant]:
     """Gateway, auth and chat on NATS and Postgres, with a token for each client. Rooms without an id are made."""
-    ports = {name: free_port() for name in ("auth", "chat", "gateway")}
+    with _parley(around, base, ("auth", "chat", "gateway")) as (parts, ports):
+        tokens, names = around.directory / "tokens", around.directory / "rooms"
+        tokens.write_text("".join(f"{token(f'user{n}')}\n" for n in range(around.clients)))
+        made = iter(_create_rooms(ports["chat"], sum(not room for room in rooms)))
+        names.write_text("".join(f"{room or next(made)}\n" for room in rooms))
+        yield Contestant(
+            "parley", ports["gateway"], parts, "gateway",
+            connect='40/chat,{"token":"%k"}',
+            join=JOIN if rooms else "",
+            message='42/chat,%m["message.send",{"id":"%um%m","room":"%g","body":"%t"}]',
+            clients=("-K", str(tokens), *(("-R", str(names)) if rooms else ())),
+            stored=lambda: base.count("chat.events"),
+        )  # fmt: skip
+
+
+class TwoGateways(NamedTuple):
+    """Parley with a second gateway. `server` is all of it, by the first one's port."""
+
+    server: Contestant
+    second_port: int
+    chat_port: int
+
+
+@contextmanager
+def two_gateways(around: Surroundings, base: Database) -> Generator[TwoGateways]:
+    """Two gateways, auth and chat on NATS and Postgres; clients join the rooms that they are given."""
+    with _parley(around, base, ("auth", "chat", "gateway", "gateway-2")) as (parts, ports):
+        server = Contestant(
+            "parley", ports["gateway"], parts, "gateway", connect='40/chat,{"token":"%k"}', join=JOIN,
+        )  # fmt: skip
+        yield TwoGateways(server, ports["gateway-2"], ports["chat"])
+
+
+@contextmanager
+def _parley(
+    around: Surroundings, base: Database, names: Sequence[str]
+) -> Generator[tuple[dict[str, int], dict[str, int]]]:
+    """Parley's processes; their ids, those of NATS and Postgres among them, and their ports."""
+    ports = {name: free_port() for name in names}
     with ExitStack() as stack:
         with on_cores(base.cores):
             nats_url = stack.enter_context(embedded.nats(around.directory / "nats"))
@@ -141,7 +180,7 @@ def parley_chat(around: Surroundings, base: Database, rooms: Sequence[str] = ())
             # The gateway differs from `python -m parley.gateway` only by the watch on its event loop.
             command = (
                 [sys.executable, SERVERS / "gateway.py"]
-                if name == "gateway"
+                if name.startswith("gateway")
                 else [sys.executable, "-m", f"parley.{name}"]
             )
             log = around.directory / f"{name}.log"
@@ -150,18 +189,7 @@ def parley_chat(around: Surroundings, base: Database, rooms: Sequence[str] = ())
             wait_for_port(process, port, log)
             wait_until(lambda at=port: ready(at), f"{name} to be ready")
             parts[name] = process.pid
-        tokens, names = around.directory / "tokens", around.directory / "rooms"
-        tokens.write_text("".join(f"{token(f'user{n}')}\n" for n in range(around.clients)))
-        made = iter(_create_rooms(ports["chat"], sum(not room for room in rooms)))
-        names.write_text("".join(f"{room or next(made)}\n" for room in rooms))
-        yield Contestant(
-            "parley", ports["gateway"], parts, "gateway",
-            connect='40/chat,{"token":"%k"}',
-            join='42/chat,0["room.join",{"id":"%uj%i","room":"%g"}]' if rooms else "",
-            message='42/chat,%m["message.send",{"id":"%um%m","room":"%g","body":"%t"}]',
-            clients=("-K", str(tokens), *(("-R", str(names)) if rooms else ())),
-            stored=lambda: base.count("chat.events"),
-        )  # fmt: skip
+        yield parts, ports
 
 
 def ready(port: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from chats import database, parley_chat
 from clients import clients, connect, phase, usage_fields
 from contestants import BROADCASTERS, Contestant, Start, Surroundings
+from domain import domain
 from hostile import hostile
 from machine import (
     CLIENT_CORES,
@@ -26,7 +27,10 @@ from overhead import overhead
 from persisted import persisted
 from plan import PATIENCE, WARM_UP, Plan
 from presence import presence
+from revision import revision
 from scale import scale
+from searches import searches
+from storm import storm
 
 Row = dict[str, Any]
 
@@ -136,6 +140,27 @@ def present(plan: Plan) -> Iterator[Row]:
     yield from _rows("presence", "parley", partial(presence, plan.seconds))
 
 
+def earlier(plan: Plan) -> Iterator[Row]:
+    """What a plain message costs now and at an earlier revision."""
+    yield from _rows("revision", "parley", partial(revision, plan))
+
+
+def domains(plan: Plan) -> Iterator[Row]:
+    """Long lists of rooms, and a large room."""
+    del plan
+    yield from _rows("domain", "parley", domain)
+
+
+def stormy(plan: Plan) -> Iterator[Row]:
+    """Reactions to one message that a thousand clients look at."""
+    yield from _rows("storm", "parley", partial(storm, plan))
+
+
+def searching(plan: Plan) -> Iterator[Row]:
+    """Searches in many messages."""
+    yield from _rows("search", "parley", partial(searches, plan.messages_indexed))
+
+
 MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "fanout": fanout,
     "persisted": persisted,
@@ -145,6 +170,10 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "hostile": hostility,
     "scale": scaling,
     "presence": present,
+    "revision": earlier,
+    "domain": domains,
+    "storm": stormy,
+    "search": searching,
 }
 
 

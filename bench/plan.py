@@ -22,6 +22,8 @@ class Plan:
     floods: tuple[str, ...]
     flood_seconds: float
     events: int
+    revision: str
+    messages_indexed: int
 
     def messages(self, *options: str) -> tuple[str, ...]:
         """The options of a load that sends messages."""

@@ -78,6 +78,42 @@ COLUMNS = {
         "next_ms": "next answers ms",
         "cpu_us_per_change": "CPU µs/change, both gateways",
     },
+    "revision": {
+        "load": "load",
+        "revision": "revision",
+        "acked_per_s": "acked/s",
+        "cpu_us_per_message": "CPU µs/message",
+        "cpu_us_per_message_by_part": "by process",
+        "times": "chat, gateway, Postgres: times the earlier",
+    },
+    "domain": {
+        "members": "members",
+        "operation": "operation",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "chat_ms": "CPU ms, chat",
+        "postgres_ms": "CPU ms, Postgres",
+        "times_small": "CPU, times the small room's",
+    },
+    "storm": {
+        "load": "load",
+        "acked_per_s": "acked/s",
+        "deliveries_per_s": "deliveries/s, both gateways",
+        "ack_p50_ms ack_p99_ms ack_p999_ms": "ack ms: p50/p99/p99.9",
+        "p50_ms p99_ms p999_ms": "member ms",
+        "cpu_us_per_message": "CPU µs each",
+        "cpu_us_per_message_by_part": "by process",
+        "server_percent": "% of a core",
+    },
+    "search": {
+        "messages": "messages",
+        "user": "user",
+        "query": "query",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "max_ms": "max ms",
+        "found": "found",
+    },
 }
 TITLES = {
     "fanout": "One room, nothing kept",
@@ -88,6 +124,10 @@ TITLES = {
     "hostile": "Others' round trips while one attacker floods",
     "scale": "A small log and a large one",
     "presence": "Presence of two gateways, without their connections",
+    "revision": "A plain message, and what it cost at an earlier revision",
+    "domain": "Many rooms, and a large room",
+    "storm": "A message that everybody reacts to, 1,000 clients on two gateways",
+    "search": "Searches",
 }
 
 
@@ -103,7 +143,7 @@ def show(console: Console, rows: Sequence[Row]) -> None:
             table.add_column(heading, justify="right")
         table.add_column("")
         for row in found:
-            table.add_row(row["server"], *(_cell(row, fields) for fields in columns), marks(row))
+            table.add_row(row["server"], *cells(row), marks(row))
         console.print(table)
     if any(row.get("disturbed") for row in rows):
         console.print("[dim]≈ other processes of the machine were busy; measure again on a quiet one[/]")
@@ -162,6 +202,11 @@ def marks(row: Row) -> str:
 
 def _limited_by_client(row: Row) -> bool:
     return row.get("limited_by") == "client" and "offered_per_s" not in row
+
+
+def cells(row: Row) -> list[str]:
+    """The figures of a row, one for each column of its measurement; empty where it has none."""
+    return [_cell(row, fields) for fields in COLUMNS[row["measurement"]]]
 
 
 def _cell(row: Row, fields: str) -> str:

@@ -82,7 +82,7 @@ async def _collect_nothing() -> None:
 def _one_list_of_authorities() -> Iterator[None]:
     """Clients of HTTP share what they know of certificates, which each service would read anew for 25 ms."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(httpx_transports, "create_ssl_context", functools.cache(httpx_transports.create_ssl_context))
+        patch.setattr(httpx_transports, "create_ssl_context", functools.cache(httpx_transports.create_ssl_context))  # pyright: ignore[reportPrivateImportUsage]
         yield
 
 

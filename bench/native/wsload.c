@@ -9,8 +9,9 @@
  *   -a a message is over when acked, not when delivered; its ack id must be %m
  *   -b once connected, begin when told: with a line on standard input   -I connect, then stay until killed
  *
- * Packets may hold %i client, %g room, %k token, %m message number, %u this run, %t the text. The text begins with a marker
- * @T<nanoseconds>.<message number>@ from which latency is read and content is checked. Everybody sends, in turn.
+ * Packets may hold %i client, %g room, %k token, %m message number, %r how many messages its client sent before it, %u this
+ * run, %t the text. The text begins with a marker @T<nanoseconds>.<message number>@ from which latency is read and content is
+ * checked. Everybody sends, in turn.
  * Results are lines of JSON on standard output.
  */
 #define _GNU_SOURCE
@@ -100,6 +101,7 @@ static size_t expand(char *out, const char *packet, int i) {
     switch (*++packet) {
       case 'i': n += sprintf(out + n, "%d", i); break;
       case 'm': n += sprintf(out + n, "%lld", sent); break;
+      case 'r': n += sprintf(out + n, "%lld", sent / clients); break;
       case 'u': n += sprintf(out + n, "%llx", run); break;
       case 'k': n += sprintf(out + n, "%s", tokens.count ? tokens.line[i % tokens.count] : ""); break;
       case 'g': n += rooms.count ? sprintf(out + n, "%s", rooms.line[room_of(i) % rooms.count]) : sprintf(out + n, "%d", room_of(i)); break;

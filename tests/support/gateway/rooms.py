@@ -70,14 +70,25 @@ class Log:
         """The sequence of the room's last event."""
         return len(self._rooms[room])
 
-    def append(self, count: int = 1, room: str = ROOM, *, size: int = 0, joins: str = "", leaves: str = "") -> int:
-        """Log events that nobody is told of, and return the new head. They may be large, and name who moves."""
+    def append(
+        self,
+        count: int = 1,
+        room: str = ROOM,
+        *,
+        size: int = 0,
+        joins: str = "",
+        leaves: str = "",
+        may_wait: bool = False,
+    ) -> int:
+        """Log events that nobody is told of, and return the new head. They may be large, name who moves, or wait."""
         for _ in range(count):
             sequence = self.head(room) + 1
             payload = json.dumps(
                 {"sequence": sequence, "text": "x" * size} if size else {"sequence": sequence}
             ).encode()
-            self._rooms[room].append(RoomEvent("message.sent", payload, sequence, joined_user=joins, left_user=leaves))
+            self._rooms[room].append(
+                RoomEvent("message.sent", payload, sequence, joined_user=joins, left_user=leaves, may_wait=may_wait)
+            )
         return self.head(room)
 
     async def publish(self, *sequences: int, room: str = ROOM) -> None:

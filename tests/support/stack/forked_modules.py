@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import gc
 
-import anyio.streams.memory
-import anyio.streams.stapled
-import anyio.streams.tls
 import uvloop
 from anyio import connect_tcp
+from anyio.streams import memory, stapled, tls
 
-import parley.auth.app
-import parley.chat.app
-import parley.common.run_process
-import parley.gateway.app
+from parley.auth import app as auth
+from parley.chat import app as chat
+from parley.common import run_process
+from parley.gateway import app as gateway
 
-IMPORTED = (parley, anyio, uvloop, connect_tcp)
+IMPORTED = (auth, chat, gateway, run_process, memory, stapled, tls, uvloop, connect_tcp)
 """Also what is imported at first use."""
 
 # What is forked looks for garbage at its start, and would copy every page of memory by that.

@@ -23,17 +23,23 @@ from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.log.writer import Writer
+from parley.chat.search import finder
 from parley.chat.search.finder import (
     BEHIND,
     FIND,
     LOOKING,
     SESSION,
     WAITING_EACH,
+    WALK,
     Finder,
     Search,
     SearchPage,
     local,
+    newest_hits,
+    place_of,
+    where_to_look,
 )
+from parley.chat.search.parsed_query import parse
 from parley.chat.search.term_index import NAME, TermIndex
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
@@ -159,6 +165,68 @@ async def test_pages_follow_each_other_through_parts_and_rooms(world: World):
         assert seen == [f"word {number}" for number in reversed(range(15))]
 
 
+async def test_a_search_before_some_day_looks_only_into_rooms_that_were_lively_then(world: World):
+    """However many rooms somebody is in: what none of them has near the day is not looked for in all of them."""
+    rooms = [await create(world.writer, ANN, f"c{n}", kind="private") for n in range(40)]
+    for number, room in enumerate(rooms):
+        await world.say(room, f"word old {number}", f"word new {number}")
+    await world.catch_up()
+    # Of each room one message is as many days old as its number says, and one is of today.
+    await world.pool.fetch(
+        """UPDATE chat.search s SET recorded_at = now() - make_interval(days => q.days) FROM (
+             SELECT room_id, min(sequence) AS sequence, dense_rank() OVER (ORDER BY room_id)::int AS days
+             FROM chat.search GROUP BY room_id
+           ) q WHERE s.room_id = q.room_id AND s.sequence = q.sequence"""
+    )
+    days = await world.pool.fetch(
+        "SELECT room_id, min(recorded_at) AS at FROM chat.search GROUP BY room_id ORDER BY at DESC"
+    )
+    day = days[9]["at"].date()
+    asked = await _scopes_of(world, f"word before:{day}", limit=3)
+    older = [row["room_id"] for row in days if row["at"].date() < day]
+    assert asked == older[:8], "no other room can have anything newer than what these have"
+    page = await world.page(f"word before:{day}", ANN, limit=3)
+    asked = await _scopes_of(world, "word", limit=3, after=page.next or "")
+    assert asked[0] == older[2], "a page far back begins where the one before ended"
+
+
+async def test_matches_are_the_same_whichever_way_rooms_are_looked_into(world: World, monkeypatch: pytest.MonkeyPatch):
+    """By their parts of the index, or message by message where enough newer matches are known."""
+    rooms = [await create(world.writer, ANN, f"c{n}", kind="private") for n in range(30)]
+    for number in range(240):
+        await world.say(rooms[number * 7 % 30], f"word {'even' if number % 2 else 'odd'} {number}")
+    await world.catch_up()
+    for query in ("word", "even", "word odd"):
+        expected = [f"word {'even' if n % 2 else 'odd'} {n}" for n in reversed(range(240))]
+        expected = [text for text in expected if query.split()[-1] in text]
+        for most in (1, 5, 64):
+            monkeypatch.setattr(finder, "MOST_WALKED", most)
+            monkeypatch.setattr(finder, "WALK", WALK.replace("LIMIT 64", f"LIMIT {most}"))
+            found, after = list[str](), ""
+            while page := await world.page(query, ANN, limit=7, after=after):
+                found += bodies(page)
+                if not page.more:
+                    break
+                after = page.next or ""
+            assert found == expected, (query, most)
+
+
+async def _scopes_of(world: World, query: str, limit: int, after: str = "") -> list[int]:
+    """Search as Ann does, and return the private rooms that were looked into, in order."""
+    asked: list[int] = []
+
+    def heard(record: Any) -> None:
+        if record.query == FIND:
+            asked.extend(record.args[0])
+
+    place = place_of(after)
+    async with world.pool.acquire() as connection:
+        where = await where_to_look(connection, parse(query, ANN.user_id), ANN, place)
+        with connection.query_logger(heard):
+            await newest_hits(connection, where, place, limit + 1)
+    return asked
+
+
 async def test_edited_deleted_and_erased_texts(world: World, database_url: str, tmp_path: Path):
     room = await create(world.writer)
     await world.say(room, "first words", "second words", "third words")
@@ -277,6 +345,13 @@ async def test_plans_do_not_depend_on_statistics(pool: Pool):
                 rows = await connection.fetch(f"EXPLAIN (COSTS OFF) EXECUTE find({arguments})")
                 plan = "\n".join(row[0] for row in rows)
                 await connection.execute("DEALLOCATE find")
+                await connection.execute(f"PREPARE walk AS {WALK}")
+                arguments = f"'{{1}}', '{{7}}', '{end}', 0, 0, '0001-01-01', '{end}'"
+                rows = await connection.fetch(f"EXPLAIN (COSTS OFF) EXECUTE walk({arguments})")
+                walk = "\n".join(row[0] for row in rows)
+                await connection.execute("DEALLOCATE walk")
+            assert "Index Scan Backward using search_room_idx" in walk, walk
+            assert "Seq Scan" not in walk, walk
             assert "Bitmap Index Scan on search_terms_idx" in plan, plan
             assert "Index Scan Backward using search_parts_pkey" in plan, plan
             assert "Seq Scan" not in plan, plan

@@ -15,7 +15,7 @@ from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.operations.client_acks import ClientAcks
 from parley.gateway.operations.operations import Operations
 from parley.gateway.recovery.packet_history import PacketHistory
-from parley.gateway.rooms import repair
+from parley.gateway.rooms import gathering, repair
 from parley.gateway.rooms.fanout import Fanout
 from parley.gateway.socketio.server import SocketIoServer
 from tests.support.bus import fresh
@@ -134,6 +134,47 @@ async def test_what_one_delivery_brings_is_one_packet_for_each_member(
     for member in members:
         await gateway.receives(member, [*range(1, 501)])
     assert packets == [500] * 3
+
+
+async def test_a_storm_of_events_that_may_wait_is_few_packets_in_order(
+    log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    """However many batches of whatever service they come in; what may not wait goes at once, behind those that do."""
+    monkeypatch.setattr(gathering, "SECONDS", 60.0)
+    ann = await gateway.member(head=0)
+    packets: list[int] = []
+    send = gateway.sockets.send
+
+    def counted(connection: Any, packet: Any) -> None:
+        packets.append(len(packet.parts))
+        send(connection, packet)
+
+    monkeypatch.setattr(gateway.sockets, "send", counted)
+    for _ in range(200):
+        await log.publish(log.append(may_wait=True))
+    await gateway.settled()
+    await gateway.receives(ann, [1])
+    await log.publish(log.append())
+    await gateway.receives(ann, [*range(1, 202)])
+    assert packets == [1, 200], "the first at once, and all others with what did not wait"
+    for _ in range(5):
+        await log.publish(log.append(may_wait=True))
+    await log.beacon(ROOM)
+    await gateway.receives(ann, [*range(1, 207)])
+    assert log.replays == 0, "what waits is not missing"
+
+
+async def test_what_waits_when_a_member_leaves_is_read_again_by_who_comes_back(
+    log: Log, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gathering, "SECONDS", 60.0)
+    ann = await gateway.member(head=0)
+    for _ in range(3):
+        await log.publish(log.append(may_wait=True))
+    await gateway.receives(ann, [1])
+    await gateway.settled()
+    place = gateway.fanout.park(ann)
+    assert place[ROOM] == 1, "nobody had the others yet"
 
 
 async def test_other_rooms_and_namespaces_are_not_heard(nats_url: str, log: Log, gateway: Gateway):

@@ -19,7 +19,8 @@ class RoomEvent(Wire, frozen=True):
     - `volatile`: it is skipped for clients that read too slowly;
     - `joined_user`: the user who becomes a member with this event, and receives it as the first; only in logged events;
     - `left_user`: the user who is no member after this event, and receives it as the last; only in logged events;
-    - `notice`: identifies an unlogged event that may be published again, which a gateway sends to a user once.
+    - `notice`: identifies an unlogged event that may be published again, which a gateway sends to a user once;
+    - `may_wait`: where many come at once, a gateway may gather them for a moment, and deliver them together in order.
     """
 
     event: str
@@ -31,6 +32,7 @@ class RoomEvent(Wire, frozen=True):
     joined_user: str = ""
     left_user: str = ""
     notice: str = ""
+    may_wait: bool = False
 
 
 class RoomHead(Wire, frozen=True):

@@ -420,6 +420,8 @@ search = Table(
     # Without a list of what is to be added later: each of the many small look-ups of a search would read all of it.
     Index("search_terms_idx", "terms", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
     Index("search_edited_idx", "room_id", "text_sequence", postgresql_where=text("text_sequence <> sequence")),
+    # For the newest message of a room before some day.
+    Index("search_room_idx", "room_id", "recorded_at"),
 )
 
 # The parts of each scope's index by time, so that the newest messages are found first and a common word costs no more

@@ -57,6 +57,9 @@ STEPS = (8, 32, 128, 100_000)
 """Scopes that are looked into at once, those with the newest messages first. Common words are found in the first
 ones."""
 
+MOST_WALKED = 64
+"""Messages of one private room that are looked at one by one, before its part of the index is asked instead."""
+
 LOOKING = {
     # The end of the log has a block range index, which only bitmap scans use; any other index would be read whole.
     "enable_seqscan": "off", "enable_indexscan": "off", "enable_indexonlyscan": "off",
@@ -74,6 +77,22 @@ SELECT s.scope, p.latest FROM (
 ) s CROSS JOIN LATERAL (
   SELECT latest FROM chat.search_parts WHERE scope = s.scope ORDER BY starts DESC LIMIT 1
 ) p ORDER BY p.latest DESC
+"""
+# The same with the time of the newest message before a moment: of a private room its own, of the public ones that of
+# the part that the moment is in. Without it, any of a thousand rooms might have the newest match of some day long ago.
+_SCOPES_BEFORE = f"""
+SELECT s.scope, coalesce(p.latest, q.recorded_at) FROM (
+  SELECT $2::bigint AS scope UNION ALL
+  SELECT r.room_id FROM chat.members own CROSS JOIN LATERAL (
+    SELECT room_id, kind FROM chat.rooms WHERE room_id = own.room_id LIMIT 1
+  ) r WHERE $3 AND own.user_id = $1 AND r.kind <> 'public' AND {EXISTING}
+) s LEFT JOIN LATERAL (
+  SELECT least(latest, $4::timestamptz) AS latest FROM chat.search_parts
+  WHERE s.scope = {PUBLIC} AND scope = s.scope AND starts <= $4::timestamptz ORDER BY starts DESC LIMIT 1
+) p ON true LEFT JOIN LATERAL (
+  SELECT recorded_at FROM chat.search
+  WHERE s.scope <> {PUBLIC} AND room_id = s.scope AND recorded_at <= $4::timestamptz ORDER BY recorded_at DESC LIMIT 1
+) q ON true WHERE coalesce(p.latest, q.recorded_at) IS NOT NULL ORDER BY 2 DESC
 """
 # The limits make Postgres stop within a scope once a page of it is full: its parts come by the index in their order,
 # and none after the one that fills the page is looked into.
@@ -93,6 +112,29 @@ SELECT hit.* FROM unnest($1::bigint[]) AS asked(scope) CROSS JOIN LATERAL (
     ORDER BY s.recorded_at DESC, s.room_id DESC, s.sequence DESC LIMIT $8::int
   ) found LIMIT $8::int
 ) hit ORDER BY hit.recorded_at DESC, hit.room_id DESC, hit.sequence DESC LIMIT $8::int
+"""
+# The messages of a private room between two moments, the newest first, and which of them match; `seen` says how many it
+# looked at. Where a word is common this is much less than all messages of a part that have it.
+WALK = f"""
+SELECT asked.scope, walked.seen, hit.* FROM unnest($1::bigint[]) AS asked(scope) CROSS JOIN LATERAL (
+  SELECT count(*) AS seen, array_agg(sequence) FILTER (WHERE matches) AS sequences FROM (
+    SELECT s.sequence, s.terms @> (
+      SELECT array_agg(term # p.scope # p.part) FROM unnest($2::bigint[]) AS term CROSS JOIN (
+        SELECT scope, part FROM chat.search_parts WHERE scope = asked.scope AND starts <= s.recorded_at
+        ORDER BY starts DESC LIMIT 1
+      ) p
+    ) AS matches FROM chat.search s
+    WHERE s.room_id = asked.scope AND (s.recorded_at, s.room_id, s.sequence) < ($3::timestamptz, $4::bigint, $5::bigint)
+      AND s.recorded_at >= $6::timestamptz AND s.recorded_at < $7::timestamptz AND s.recorded_at <= $3::timestamptz
+    ORDER BY s.recorded_at DESC LIMIT {MOST_WALKED}
+  ) newest
+) walked LEFT JOIN LATERAL (
+  SELECT s.room_id, s.sequence, s.text_sequence, s.recorded_at FROM unnest(walked.sequences) AS at
+  CROSS JOIN LATERAL (
+    SELECT room_id, sequence, text_sequence, recorded_at FROM chat.search
+    WHERE room_id = asked.scope AND sequence = at LIMIT 1
+  ) s
+) hit ON true
 """
 _READ = f"""
 SELECT q.ordinal, e.* FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS q(key, at, ordinal)
@@ -137,11 +179,11 @@ class SearchPage(msgspec.Struct, frozen=True, omit_defaults=True):
     indexing: bool = False
 
 
-_Place = tuple[datetime, int, int]
+Place = tuple[datetime, int, int]
 """Where a message stands among all: its time, its room and its sequence."""
 
 
-class _Where(NamedTuple):
+class Where(NamedTuple):
     """Scopes with the time of their newest message, the newest first, and what is looked for in them."""
 
     scopes: list[tuple[int, datetime]]
@@ -150,18 +192,21 @@ class _Where(NamedTuple):
     until: datetime
 
 
-class _Hit(NamedTuple):
+class Hit(NamedTuple):
+    """What the index found: a message, and the event that has its present text."""
+
     room_id: int
     sequence: int
     text_sequence: int
     recorded_at: datetime
 
-    def place(self) -> _Place:
+    def place(self) -> Place:
         """Return where the message stands among all."""
         return self.recorded_at, self.room_id, self.sequence
 
     @property
     def cursor(self) -> str:
+        """Where a page goes on that ended with it."""
         micros = (self.recorded_at - _EPOCH) // timedelta(microseconds=1)
         return f"{micros}.{self.room_id}.{self.sequence}"
 
@@ -179,7 +224,7 @@ class Finder:
     async def page(self, search: Search, identity: Identity) -> SearchPage:
         """Return a page of what a user searches for, of what they may read. Raises `Reject`."""
         wanted = parse(search.query, identity.user_id)
-        place = _place(search.after)
+        place = place_of(search.after)
         self._waiting.check(identity.user_id)
         try:
             with self._waiting.place(identity.user_id):
@@ -187,7 +232,7 @@ class Finder:
                     behind = await self._is_behind(connection)
                     async with connection.transaction(readonly=True):
                         await connection.execute(local(SESSION))
-                        where = await _where(connection, wanted, identity)
+                        where = await where_to_look(connection, wanted, identity, place)
                         found = await _page(connection, wanted, identity, where, place, search.limit)
         except asyncpg.QueryCanceledError as error:
             raise Reject(Code.TIMEOUT, "This search takes too long; search for less common words.") from error
@@ -208,8 +253,8 @@ class Finder:
         return self._behind
 
 
-async def _where(connection: Any, wanted: Wanted, identity: Identity) -> _Where:
-    """Return where to look, and for which terms. Raises `Reject(not_found)`."""
+async def where_to_look(connection: Any, wanted: Wanted, identity: Identity, place: Place) -> Where:
+    """Return where to look for what comes before a place, and for which terms. Raises `Reject(not_found)`."""
     terms = [number_of(term) for term in wanted.terms]
     scope = PUBLIC
     if wanted.room is not None:
@@ -220,21 +265,26 @@ async def _where(connection: Any, wanted: Wanted, identity: Identity) -> _Where:
             terms.append(number_of(room_term(row["room_id"])))
         else:
             scope = row["room_id"]
-    scopes = await connection.fetch(_SCOPES, identity.user_id, scope, wanted.room is None)
-    return _Where([tuple(row) for row in scopes], terms, wanted.since or _FIRST, wanted.until or _LAST)
+    since, until = wanted.since or _FIRST, wanted.until or _LAST
+    asked = identity.user_id, scope, wanted.room is None
+    if (before := min(until, place[0])) == _LAST:
+        scopes = await connection.fetch(_SCOPES, *asked)
+    else:
+        scopes = await connection.fetch(_SCOPES_BEFORE, *asked, before)
+    return Where([tuple(row) for row in scopes], terms, since, until)
 
 
 async def _page(
-    connection: Any, wanted: Wanted, identity: Identity, where: _Where, place: _Place, limit: int
+    connection: Any, wanted: Wanted, identity: Identity, where: Where, place: Place, limit: int
 ) -> SearchPage:
     deadline = time.monotonic() + PAGE_SECONDS
     messages: list[ClientEvent[msgspec.Raw]] = []
     page = PageBytes()
-    at: _Hit | None = None
+    at: Hit | None = None
     for _ in range(ROUNDS):
         # One more shows whether there are more at all. If some turned out not to match, more are asked for.
         most = limit + 1 if at is None else 2 * limit
-        hits = await _hits(connection, where, place, most)
+        hits = await newest_hits(connection, where, place, most)
         found = await _read(connection, identity, hits)
         for hit in hits:
             message = _matching(found, hit, wanted)
@@ -251,25 +301,44 @@ async def _page(
     return SearchPage(messages, more=True, next=at.cursor if at else None)
 
 
-async def _hits(connection: Any, where: _Where, place: _Place, most: int) -> list[_Hit]:
+async def newest_hits(connection: Any, where: Where, place: Place, most: int) -> list[Hit]:
     """Return the newest matches of the index behind a place, at most so many, of all scopes together."""
-    hits: list[_Hit] = []
+    hits: list[Hit] = []
     since, left = where.since, where.scopes
     for step in STEPS:
         # What is older than enough matches of other scopes is not looked for, nor are scopes that are silent since.
         scopes = [scope for scope, latest in left[:step] if latest >= since]
         left = left[step:]
+        if scopes and len(hits) == most:
+            # Mostly no more than a few messages of each room are as new as the oldest match.
+            walked, scopes = await _walked(connection, where, place, since, scopes)
+            hits = _newest([*hits, *walked], most)
         if scopes:
             rows = await connection.fetch(FIND, scopes, where.terms, *place, since, where.until, most)
-            hits = sorted([*hits, *(_Hit(*row) for row in rows)], key=_Hit.place, reverse=True)[:most]
-            if len(hits) == most:
-                since = hits[-1].recorded_at
+            hits = _newest([*hits, *(Hit(*row) for row in rows)], most)
+        if len(hits) == most:
+            since = hits[-1].recorded_at
         if not left:
             break
     return hits
 
 
-async def _read(connection: Any, identity: Identity, hits: list[_Hit]) -> dict[tuple[int, int], Recorded]:
+async def _walked(
+    connection: Any, where: Where, place: Place, since: datetime, scopes: list[int]
+) -> tuple[list[Hit], list[int]]:
+    """Return the matches since a moment in these scopes, and the scopes that have too many messages since then."""
+    private = [scope for scope in scopes if scope != PUBLIC]
+    rows = await connection.fetch(WALK, private, where.terms, *place, since, where.until)
+    full = {row["scope"] for row in rows if row["seen"] >= MOST_WALKED}
+    found = [Hit(*list(row.values())[2:]) for row in rows if row["scope"] not in full and row["room_id"] is not None]
+    return found, [scope for scope in scopes if scope == PUBLIC or scope in full]
+
+
+def _newest(hits: list[Hit], most: int) -> list[Hit]:
+    return sorted(hits, key=Hit.place, reverse=True)[:most]
+
+
+async def _read(connection: Any, identity: Identity, hits: list[Hit]) -> dict[tuple[int, int], Recorded]:
     """Return the events of these messages and of their present texts, as far as the user may read them now."""
     places = {(hit.room_id, at) for hit in hits for at in (hit.sequence, hit.text_sequence)}
     columns = [list(column) for column in zip(*places, strict=True)] or [[], []]
@@ -278,7 +347,7 @@ async def _read(connection: Any, identity: Identity, hits: list[_Hit]) -> dict[t
     return {(one.room_id, one.sequence): one for one in recorded if not one.erased}
 
 
-def _matching(found: dict[tuple[int, int], Recorded], hit: _Hit, wanted: Wanted) -> Recorded | None:
+def _matching(found: dict[tuple[int, int], Recorded], hit: Hit, wanted: Wanted) -> Recorded | None:
     """Return the message with its present text if it is what is searched for."""
     message, text = found.get((hit.room_id, hit.sequence)), found.get((hit.room_id, hit.text_sequence))
     if message is None or text is None:
@@ -291,7 +360,7 @@ def _matching(found: dict[tuple[int, int], Recorded], hit: _Hit, wanted: Wanted)
     return message if wanted.matches(message.actor_id, data) else None
 
 
-def _place(cursor: str) -> _Place:
+def place_of(cursor: str) -> Place:
     """Return where a page begins. Raises `Reject(invalid_payload)`."""
     if not cursor:
         return _LAST, 0, 0

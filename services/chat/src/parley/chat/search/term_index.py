@@ -83,7 +83,7 @@ WHERE room_id = $1 AND text_sequence BETWEEN $2 AND $3 AND text_sequence <> sequ
 """
 
 
-class _Text(NamedTuple):
+class IndexedText(NamedTuple):
     """The present text of a message: the message's place, and the event that has the text."""
 
     room_id: int
@@ -113,7 +113,7 @@ class TermIndex:
     async def consume(self, events: list[LogEvent]) -> None:
         """Take a batch of events, in the order of each room's. Raises what asyncpg raises; then it comes again."""
         async with self._pool.acquire() as connection, connection.transaction():
-            texts: list[_Text] = []
+            texts: list[IndexedText] = []
             for event in events:
                 if (room_id := room_key(event.room)) is None:
                     continue
@@ -134,7 +134,7 @@ class TermIndex:
                         pass
             await self._put(connection, texts)
 
-    async def _put(self, connection: Any, found: list[_Text]) -> None:
+    async def _put(self, connection: Any, found: list[IndexedText]) -> None:
         # A message that was edited meanwhile comes again, with a newer text.
         texts = list({(one.room_id, one.sequence): one for one in found}.values())
         if not texts:
@@ -145,7 +145,7 @@ class TermIndex:
         terms: list[str] = []
         cut = 0
         for one, scope, part in zip(texts, scopes, parts, strict=True):
-            terms.append(_numbers(one, scope, part))
+            terms.append(f"{{{','.join(map(str, term_numbers(one, scope, part)))}}}")
             cut += len(one.body)
             if cut > SLICE:
                 # The loop goes on meanwhile. A thread would keep the interpreter from it for longer.
@@ -155,7 +155,7 @@ class TermIndex:
         text_sequences, times = [one.text_sequence for one in texts], [one.recorded_at for one in texts]
         await connection.execute(_PUT, rooms, sequences, text_sequences, times, SEARCH_VERSION, terms)
 
-    async def _parts(self, connection: Any, texts: list[_Text], scopes: list[int]) -> list[int]:
+    async def _parts(self, connection: Any, texts: list[IndexedText], scopes: list[int]) -> list[int]:
         """Return the part of each text, and begin new ones where the last one is full."""
         oldest: dict[int, datetime] = {}
         for one, scope in zip(texts, scopes, strict=True):
@@ -191,15 +191,15 @@ class TermIndex:
         return found
 
 
-def _sent(room_id: int, event: LogEvent) -> _Text:
+def _sent(room_id: int, event: LogEvent) -> IndexedText:
     data = event.data
-    return _Text(
+    return IndexedText(
         room_id, event.sequence, event.sequence, event.at, event.actor_id, data.get("body", ""),
         bool(data.get("attachments")),
     )  # fmt: skip
 
 
-async def _edited(connection: Any, room_id: int, event: LogEvent) -> list[_Text]:
+async def _edited(connection: Any, room_id: int, event: LogEvent) -> list[IndexedText]:
     """Return the new text of a message, which is found by the time and the author of the message."""
     sequence: int = event.data["message"]
     row = await connection.fetchrow(_EDITED, room_id, sequence)
@@ -207,7 +207,7 @@ async def _edited(connection: Any, room_id: int, event: LogEvent) -> list[_Text]
         return []
     # An edit says the text alone; the files are the message's.
     author, body = unpack(row["actor_id"]), event.data.get("body", "")
-    return [_Text(room_id, sequence, event.sequence, row["recorded_at"], author, body, row["files"])]
+    return [IndexedText(room_id, sequence, event.sequence, row["recorded_at"], author, body, row["files"])]
 
 
 async def _drop(connection: Any, room_id: int, ranges: list[tuple[int, int]]) -> None:
@@ -216,8 +216,8 @@ async def _drop(connection: Any, room_id: int, ranges: list[tuple[int, int]]) ->
         await connection.execute(_DROP_EDITED, room_id, first, last)
 
 
-def _numbers(text: _Text, scope: int, part: int) -> str:
-    """Return the numbers of a text's terms as Postgres writes an array."""
+def term_numbers(text: IndexedText, scope: int, part: int) -> list[int]:
+    """Return the numbers by which a text is found, combined with its scope and the part of its index."""
     terms = [*terms_of(units(text.body)), from_term(text.author)]
     if scope == PUBLIC:
         terms.append(room_term(text.room_id))
@@ -225,4 +225,4 @@ def _numbers(text: _Text, scope: int, part: int) -> str:
         terms.append(has_term("link"))
     if text.files:
         terms.append(has_term("file"))
-    return f"{{{','.join([str(number_of(term) ^ scope ^ part) for term in terms])}}}"
+    return [number_of(term) ^ scope ^ part for term in terms]

@@ -46,6 +46,7 @@ from parley.gateway.rooms.announcement_log import AnnouncementLog, Notices
 from parley.gateway.rooms.catch_up import CatchUp
 from parley.gateway.rooms.cursor import UNKNOWN
 from parley.gateway.rooms.delivery import Outlet, RoomDelivery
+from parley.gateway.rooms.gathering import Gathering
 from parley.gateway.rooms.heads import RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
@@ -85,6 +86,7 @@ class Fanout(Parking):
             self._asks_about,
         )  # fmt: skip
         self._repair = Repair(self._log, self._delivery.deliver, self._tasks)
+        self._gathering = Gathering(self._gathered)
         self._heads = RoomHeadReader(
             bus, self._rooms, self._tasks, self.head_known, self.log_restored, self.remove_absent
         )
@@ -341,6 +343,7 @@ class Fanout(Parking):
         self._rooms.close_if_empty(room)
 
     def _closed(self, room: LocalRoom) -> None:
+        self._gathering.forget(room)
         self._heads.forget(room)
         self._log.forget(room)
 
@@ -359,11 +362,19 @@ class Fanout(Parking):
         events = delivery.events
         if room.is_user_room:
             events = [event for event in events if self._is_news(room, event)]
+        else:
+            events = self._gathering.take(room, events)
         # Events before changes: an event that moves its user does so in its place, and the hint then finds it done.
         self._delivery.deliver(room, room.cursor.accept(events))
         for change in delivery.membership_changes:
             self._change(room, change)
         self._repair.soon(room)
+
+    def _gathered(self, room: LocalRoom, events: list[RoomEvent]) -> None:
+        """Deliver events that have waited for others of the room."""
+        if events and not room.closed:
+            self._delivery.deliver(room, room.cursor.accept(events))
+            self._repair.soon(room)
 
     def _is_news(self, room: LocalRoom, event: RoomEvent) -> bool:
         return not event.notice or self._notices.take(room.namespace, room.room, event.notice)
@@ -462,6 +473,7 @@ class Fanout(Parking):
 
     def head_known(self, room: LocalRoom, head: int) -> None:
         """Note that a room has events up to this one, and repair it if it lacks any."""
+        self._gathered(room, self._gathering.flush(room))
         room.cursor.raise_known(head)
         self._repair.soon(room)
 
@@ -469,6 +481,7 @@ class Fanout(Parking):
         """Begin a room anew whose log ends before what was delivered here, and tell its members to reload it."""
         RESETS.inc()
         self._log.forget(room)
+        self._gathering.forget(room)
         for connection in room.reset(head):
             memory.start_over(connection, room.room, head)
             self.send_event(connection, "reset", {"room": room.room, "sequence": head})

@@ -15,6 +15,8 @@ from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import ChatEvent, changed_member
 from parley.common.wire.rooms import RoomEvent
 
+_MAY_WAIT = frozenset(("reaction.added", "reaction.removed"))
+"""The types of events of which a gateway may gather many before it delivers them."""
 NOTHING = b"{}"
 """The data of an erased event of which nothing is kept."""
 
@@ -59,7 +61,8 @@ class Recorded(NamedTuple):
         """Return the event as gateways receive it, with the user who becomes a member by it or stops being one."""
         joined, left = self.joined_and_left()
         payload = msgspec.json.encode(self.client_event())
-        return RoomEvent(self.type, payload, self.sequence, joined_user=joined, left_user=left)
+        may_wait = self.type in _MAY_WAIT
+        return RoomEvent(self.type, payload, self.sequence, joined_user=joined, left_user=left, may_wait=may_wait)
 
     def joined_and_left(self) -> tuple[str, str]:
         """Return the user who becomes a member with this event, and the one who stops being one.
