@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,8 +80,16 @@ async def test_what_a_client_reads_when_its_connection_is_gone_came_on_that_conn
 
 async def test_marks_standings_views_and_what_a_command_is_about_are_read_from_a_ledger(tmp_path: Path):
     file = tmp_path / "ledger.jsonl"
-    view = {"client": "ann#1", "user": "ann", "room": "r", "head": 2, "events": [], "loaded_head": 3, "loaded": []}
-    standing = {"user": "ann", "room": "r", "read": 2, "unread": 1, "mentions": 0}
+    view: dict[str, Any] = {
+        "client": "ann#1",
+        "user": "ann",
+        "room": "r",
+        "head": 2,
+        "events": [],
+        "loaded_head": 3,
+        "loaded": [],
+    }
+    standing: dict[str, Any] = {"user": "ann", "room": "r", "read": 2, "unread": 1, "mentions": 0}
     edit = {"message": 2, "version": 1, "body": "b"}
     async with Ledger.open(file) as ledger:
         ledger.write("begin", users=["ann"])
