@@ -23,7 +23,7 @@ from tests.simulation.session import Session
 from tests.simulation.tables import Transaction
 from tests.simulation.world import World
 
-SEEDS = 1000
+SEEDS = 600
 
 
 def simulate(*arguments: str) -> str:
@@ -38,7 +38,7 @@ def simulate(*arguments: str) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_a_thousand_seeds_show_nothing_wrong():
+def test_six_hundred_seeds_show_nothing_wrong():
     said = simulate("--seeds", str(SEEDS))
     # And they are about something.
     for what in ("kills", "recovered", "resent", "timeouts", "unavailable"):
