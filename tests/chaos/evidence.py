@@ -127,7 +127,9 @@ def _stays(lines: Iterable[Mapping[str, Any]]) -> list[Stay]:
             case "closed":
                 close(client, line["at"])
             case "event":
-                latest[client][0].append(Receipt(line["at"], line["room"], line["sequence"], line["event_id"]))
+                about = tuple(line["about"]) if line.get("about") else None
+                place = line["room"], line["sequence"], line["event_id"]
+                latest[client][0].append(Receipt(line["at"], *place, about))
             case "kicked":
                 kicked[client] = line["at"]
             case "reset":

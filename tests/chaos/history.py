@@ -94,6 +94,8 @@ class Receipt:
     room: str
     sequence: int
     event_id: str
+    about: tuple[str, int, int] | None = None
+    """What a notification is of: a room, an event and a message there. No room, if it came as one that is gone."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,8 @@ class History:
     """When the last word of each room was said: all was still for `STILL` seconds before, so nothing was on its way."""
     broken: frozenset[str] = frozenset()
     """Users whose ledger is not whole: what is missing in it proves nothing."""
-    notified: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
-    """By a user's own room, the ids of its notifications in the order of their sequences."""
+    notified: Mapping[str, Mapping[int, str]] = field(default_factory=dict[str, Mapping[int, str]])
+    """By a user's own room, the ids of its notifications by their sequences. Those of deleted messages are gone."""
     marks: Sequence[Mark] = ()
     standings: Sequence[Standing] = ()
     views: Sequence[View] = ()

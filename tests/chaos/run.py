@@ -275,14 +275,14 @@ class Run:
         return bool(answer.raise_for_status().json()["messages"])
 
 
-async def _notified(database_url: str) -> dict[str, list[str]]:
-    """The ids of all notifications, by the users' own rooms."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+async def _notified(database_url: str) -> dict[str, dict[int, str]]:
+    """The ids of all notifications, by the users' own rooms and by their sequences."""
+    found: defaultdict[str, dict[int, str]] = defaultdict(dict)
     connection = await asyncpg.connect(database_url)
     try:
-        statement = "SELECT user_id, event_id FROM chat.notifications ORDER BY user_id, sequence"
-        for user_id, event_id in await connection.fetch(statement):
-            found[f"user:{user_id}"].append(str(event_id))
+        statement = "SELECT user_id, sequence, event_id FROM chat.notifications"
+        for user_id, sequence, event_id in await connection.fetch(statement):
+            found[f"user:{user_id}"][sequence] = str(event_id)
     finally:
         await connection.close()
     return found

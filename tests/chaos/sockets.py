@@ -193,7 +193,13 @@ def heard(ledger: Ledger, client: AnySocket, event: str, args: list[Any]) -> int
     first = args[0] if args and isinstance(args[0], dict) else {}
     if "event_id" in first:
         room, sequence = first["room"], first["sequence"]
-        ledger.write("event", client=client.name, room=room, sequence=sequence, event_id=first["event_id"])
+        data = first["data"]
+        # A notification goes with the message that it is of; one that is gone already does not say of which it was.
+        about = [data["room"], data["event"], data.get("message", 0)] if "cause" in data else None
+        if event == "notification" and first.get("erased"):
+            about = ["", 0, 0]
+        event_id = first["event_id"]
+        ledger.write("event", client=client.name, room=room, sequence=sequence, event_id=event_id, about=about)
         client.views.hear(first)
         return sequence
     if event in {"reset", "kicked"}:

@@ -52,7 +52,7 @@ def judge_stays(history: History, in_time: float) -> Iterator[Finding]:
             if room in history.rooms:
                 stream = _Stream(history, stay, room, spans[room, stay.user], received[room], in_time)
                 yield from stream.findings()
-            elif room in history.notified:
+            elif room.startswith("user:"):
                 yield from _own(history, stay, room, received[room])
             else:
                 yield from (Finding("delivery", "unverified", f"{each}: no log") for each in received[room])
@@ -60,13 +60,13 @@ def judge_stays(history: History, in_time: float) -> Iterator[Finding]:
 
 def _own(history: History, stay: Stay, room: str, receipts: Sequence[Receipt]) -> Iterator[Finding]:
     """What came of a user's own room: theirs, as it is stored, once, in order and without a gap."""
-    stored = history.notified[room]
+    stored = history.notified.get(room, {})
     last = stay.cursors.get(room)
     for receipt in receipts:
         sequence, outcome = receipt.sequence, "good"
         if room != f"user:{stay.user}":
             outcome = "foreign"
-        elif not 1 <= sequence <= len(stored) or stored[sequence - 1] != receipt.event_id:
+        elif stored.get(sequence) != receipt.event_id and (sequence in stored or not _is_gone(history, receipt)):
             outcome = "contradicted"
         elif last is not None and sequence <= last:
             outcome = "doubled"
@@ -74,6 +74,15 @@ def _own(history: History, stay: Stay, room: str, receipts: Sequence[Receipt]) -
             outcome = "lost"
         yield Finding("notification", outcome, f"{stay.client} in {room}: {sequence} after {last}")
         last = max(sequence, last or 0)
+
+
+def _is_gone(history: History, receipt: Receipt) -> bool:
+    """Whether a notification is of a message that was deleted, and is gone with it."""
+    if receipt.about is None:
+        return False
+    name, *messages = receipt.about
+    log = history.rooms[name].log if name in history.rooms else ()
+    return not name or any(event.type == "message.deleted" and event.data["message"] in messages for event in log)
 
 
 def _end(history: History, stay: Stay, in_time: float) -> Iterator[Finding]:

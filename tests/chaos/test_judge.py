@@ -302,7 +302,9 @@ def test_projections_that_verify_finds_to_differ_or_has_not_seen_are_not_good(
 def test_notifications_come_to_their_user_once_and_in_order(room: str, came: list[tuple[int, str]], outcomes: set[str]):
     receipts = [Receipt(1.0, room, sequence, event_id) for sequence, event_id in came]
     stay = Stay("c1", "ben", 0.0, receipts=receipts)
-    history = History(clients={"c1": "ben"}, stays=[stay], notified={"user:ben": ["n1", "n2"], "user:ann": ["n1"]})
+    history = History(
+        clients={"c1": "ben"}, stays=[stay], notified={"user:ben": {1: "n1", 2: "n2"}, "user:ann": {1: "n1"}}
+    )
     found = [finding.outcome for finding in judge_stays(history, 5.0) if finding.subject == "notification"]
     assert set(found) == outcomes
     gap = replace(stay, cursors={"user:ben": 0}, receipts=[Receipt(1.0, "user:ben", 2, "n2")])

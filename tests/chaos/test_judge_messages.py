@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from tests.chaos.deleted_texts import deleted_texts, present_texts
-from tests.chaos.history import Answer, Texts
+from tests.chaos.history import Answer, Receipt, Stay, Texts
 from tests.chaos.judge import judge
 from tests.chaos.present import messages_of
 from tests.chaos.story import ROOM, Story, bad
+from tests.chaos.streams import judge_stays
 
 
 @pytest.fixture
@@ -176,6 +177,25 @@ def test_a_reaction_that_is_taken_back_is_none_any_more(story: Story):
     assert judge(history).good
     wrong = replace(history, rooms={ROOM: replace(history.rooms[ROOM], messages=before)})
     assert bad(judge(wrong)) == {("message", "contradicted")}
+
+
+@pytest.mark.parametrize(
+    ("about", "outcome"),
+    [
+        ((ROOM, 8, 0), "good"),
+        ((ROOM, 9, 8), "good"),
+        (("", 0, 0), "good"),
+        ((ROOM, 3, 5), "contradicted"),
+        (None, "contradicted"),
+    ],
+)
+def test_a_notification_is_gone_with_its_message_and_no_other_is(
+    story: Story, about: tuple[str, int, int] | None, outcome: str
+):
+    stay = Stay("b1", "ben", 0.0, receipts=[Receipt(9.0, "user:ben", 1, "n1", about)])
+    history = story.history(stay, clients={"b1": "ben"}, notified={"user:ben": {2: "n2"}})
+    found = [one.outcome for one in judge_stays(history, 5.0) if one.subject == "notification"]
+    assert found == [outcome]
 
 
 @pytest.mark.parametrize("sequence", [8, 9])
