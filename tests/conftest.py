@@ -57,8 +57,8 @@ settings.load_profile("parley")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Three workers on two processors: tests wait a third of their time, for other processes and for time to pass."""
-    return (os.cpu_count() or 1) * 3 // 2
+    """Two workers on each processor: tests wait half of their time, for other processes and for time to pass."""
+    return (os.cpu_count() or 1) * 2
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ import asyncpg
 from typing_extensions import override
 
 from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.custom_data import custom_text
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED
 from parley.chat.domain.encoding.room_ids import public_room_id
@@ -85,8 +86,9 @@ class Erase(Append):
         rng = self.world.rng
         if rng.random() < 0.8:
             return super()._draw(identity)
+        said = f"{self._numbers} by {identity.user_id}"
         texts: dict[str, Any] = {
-            text: f"{text} {self._numbers} by {identity.user_id}" for text in TEXTS if rng.random() < 0.6
+            text: {"note": said} if text == "custom" else f"{text} {said}" for text in TEXTS if rng.random() < 0.6
         }
         command = UpdateRoom(self._id(), rng.choice((self.rooms[-1], rng.choice(self.rooms))), **texts)
         return Sent(command if texts else LeaveRoom(command.id, self.rooms[-1]), identity)
@@ -189,9 +191,14 @@ class Erase(Append):
                 data = json.loads(event["data"])
                 for text in TEXTS if room["member_count"] else ():
                     # The present texts of a room are those of its members.
-                    if room[f"{text}_kept_in"] == sequence and data[text] == room[text]:
+                    if room[f"{text}_kept_in"] == sequence and _as_kept(data[text]) == room[text]:
                         del data[text]
                 found = f"{json.dumps(data)} {event['actor_name']} {unpack(event['actor_id'])}"
                 number = user_id.removeprefix("u")
                 there = user_id in found or f"User {number}" in found
                 self.world.require(not there, f"{user_id} is still in event {sequence} of {room_id}:", dict(event))
+
+
+def _as_kept(said: Any) -> Any:
+    """What a room keeps of a text: custom data as JSON, anything else as it is."""
+    return custom_text(said) if isinstance(said, dict) else said

@@ -102,11 +102,11 @@ class ReadCursors:
         place = await self._place(key, said.sequence)
         reached = max(CursorPlace(said.sequence, place.number), place.read or CursorPlace(0, 0))
         # What is read already is not written again, and neither is what is before the join.
+        for waiting in (self._waiting.get(key), self._of_senders.get(key)):
+            reached = reached if waiting is None else max(reached, waiting)
         behind = reached.sequence < place.joined
         if not behind and reached != place.read and not self._waiting.put(key, reached):
             raise Reject(Code.OVERLOADED)
-        for waiting in (self._waiting.get(key), self._of_senders.get(key)):
-            reached = reached if waiting is None else max(reached, waiting)
         number = reached.number
         if behind:
             reached = CursorPlace(place.joined, 0)

@@ -62,7 +62,7 @@ WITH mine AS MATERIALIZED (
   ORDER BY active_at DESC, room_id DESC LIMIT $4
 )
 SELECT page.*, r.*, e.*, coalesce(l.level, '') AS level,
-  coalesce(rd.sequence, page.joined) AS read, rd.number AS read_number,
+  coalesce(rd.sequence, page.joined) AS read, rd.number AS read_number, rd.read_at,
   CASE WHEN page.state = 'joined' AND rd.number IS NULL THEN {number_at("page.room_id", "page.joined")} END AS at_join,
   CASE WHEN page.state = 'joined' THEN
     {unread_mentions("page.room_id", "$1", "coalesce(rd.sequence, page.joined)")}
@@ -73,7 +73,7 @@ FROM page CROSS JOIN LATERAL (
     created_at, slow_seconds, custom, {PEOPLE} AS people
   FROM chat.rooms r WHERE r.room_id = page.room_id LIMIT 1
 ) r LEFT JOIN LATERAL (
-  SELECT sequence, number FROM chat.reads
+  SELECT sequence, number, read_at FROM chat.reads
   WHERE room_id = page.room_id AND user_id = $1 AND sequence >= page.joined LIMIT 1
 ) rd ON true LEFT JOIN LATERAL (
   SELECT level FROM chat.levels WHERE room_id = page.room_id AND user_id = $1 LIMIT 1
@@ -158,12 +158,12 @@ async def room_list(pool: Pool, identity: Identity, asked: ListMyRooms) -> RoomL
     user_id, wanted = identity.user_id, custom_text(asked.custom) or None
     with reachable():
         rows = await pool.fetch(_ROOM_LIST, user_id, *place, asked.limit + 1, pack_user(user_id), wanted)
-    rooms = [_listed(row) for row in rows[: asked.limit]]
+    rooms = [_listed(row, user_id) for row in rows[: asked.limit]]
     more = len(rows) > asked.limit
     return RoomListPage(rooms, more, _next(rows[asked.limit - 1]) if more else "")
 
 
-def _listed(row: Any) -> ListedRoom:
+def _listed(row: Any, user_id: str) -> ListedRoom:
     joined = row["state"] == "joined"
     number = row["read_number"] if row["read_number"] is not None else row["at_join"]
     last = None
@@ -172,10 +172,14 @@ def _listed(row: Any) -> ListedRoom:
         actor = NamedUser("") if gone else NamedUser(unpack(row["actor_id"]), row["actor_name"] or None)
         text = "" if gone else row["text"] or ""
         last = LastMessage(row["last"], row["last_number"], row["last_at"], actor, text, gone)
+    read, unread, mentions = row["read"], max(0, row["messages"] - (number or 0)) if joined else 0, row["mentions"]
+    # Who sent the last message has read all, also before that is stored; unless they set their cursor back since.
+    if last is not None and last.actor.id == user_id and not (row["read_at"] and row["read_at"] > last.at):
+        read, unread, mentions = max(read, last.sequence), 0, 0
     return ListedRoom(
         public_room_id(row["room_id"]), row["name"], row["topic"], row["kind"], row["archived"], row["head"],
-        row["member_count"], row["created_by"], row["created_at"], joined, not joined, row["active_at"], row["read"],
-        max(0, row["messages"] - (number or 0)) if joined else 0, row["mentions"], row["level"],
+        row["member_count"], row["created_by"], row["created_at"], joined, not joined, row["active_at"], read, unread,
+        mentions, row["level"],
         tuple(row["people"] or ()), row["slow_seconds"], last, row["unread_threads"], custom_of(row["custom"]),
     )  # fmt: skip
 
