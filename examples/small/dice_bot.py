@@ -14,13 +14,11 @@ from typing import Any
 import socketio
 
 ROLL = {
-    "name": "roll",
-    "description": "Throw dice",
-    "options": [
+    "name": "roll", "description": "Throw dice", "options": [
         {"name": "sides", "type": "integer", "description": "6, unless you say otherwise"},
         {"name": "secret", "type": "boolean", "description": "Only you see it"},
     ],
-}
+}  # fmt: skip
 
 
 async def main(url: str, token: str) -> None:
@@ -34,17 +32,19 @@ async def main(url: str, token: str) -> None:
         return answer
 
     async def invited(event: dict[str, Any]) -> None:
-        await send("room.join", id=f"join-{event['event_id']}", room=event["room"])
+        await send("room.join", id=f"join-{event['room']}-{event['sequence']}", room=event["room"])
 
     async def asked(question: dict[str, Any]) -> None:
         sides = max(2, question["options"].get("sides", 6))
         thrown = random.Random(question["invocation"]).randint(1, sides)
         body = f"{question['user']['name']} throws {thrown} of {sides}"
-        secret = question["options"].get("secret", False)
-        await send("command.reply", invocation=question["invocation"], body=body, only_you=secret)
+        only_you = question["options"].get("secret", False)
+        await send("command.reply", invocation=question["invocation"], body=body, only_you=only_you)
 
     async def connected() -> None:
         await send("commands.set", commands=[ROLL])
+        for room in [one for one in (await send("rooms")).get("rooms", []) if one.get("invited")]:
+            await invited({"room": room["id"], "sequence": room["head"]})
         for question in (await send("invocations")).get("invocations", []):
             await asked(question)  # what came while it was away
 

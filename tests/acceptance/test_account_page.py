@@ -136,6 +136,8 @@ async def test_a_passkey_signs_in_alone_and_after_the_password(person: Person) -
     await person.click("passkey-remove")
     await person.fill(proof_password=PASSWORD)
     await person.click("proof-submit", "proof-passkey")
+    # Only what follows the proof has this again, and no passkey any more.
+    await expect(person.page.get_by_test_id("passkey-add")).to_be_visible()
     await expect(person.page.get_by_test_id("passkey")).to_have_count(0)
     await person.click("account-close")
     await person.sign_out()

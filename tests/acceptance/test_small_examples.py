@@ -80,12 +80,17 @@ async def test_the_dice_bot_answers_its_slash_command_to_all_or_to_who_asks(peop
     room = await make_room(ann, ben)
     with program("dice_bot.py", stack.gateways[1].url, token=bot.key) as running:
         offered: list[Any] = []
-        while not offered:
-            # It may not be connected yet, and an invitation that it was not there for does not wake it.
+        for _ in range(20):
+            # It may not be connected yet; it looks for invitations when it is.
             assert running.poll() is None, running.communicate()
             await ok(ann, "room.invite", room=room, user={"id": bot.id})
             if await _within(2, lambda: any(one["data"]["user"]["id"] == bot.id for one in joins(ann, room))):
                 offered = (await ok(ann, "commands", room=room))["commands"]
+            if offered:
+                break
+        else:
+            running.kill()
+            pytest.fail(f"it offers nothing: {running.communicate()}")
         assert [one["name"] for one in offered] == ["roll"]
         await ok(ann, "command.invoke", room=room, name="roll", options={"sides": 20})
         await ben.until(lambda: len(ben.bodies(room)) == 1, "everybody sees it")

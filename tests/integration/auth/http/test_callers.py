@@ -231,7 +231,13 @@ async def test_an_api_key_opens_what_is_for_programs_and_nothing_of_an_account(w
 
 async def test_who_is_suspended_reads_and_minds_their_account_and_writes_nothing(world: World):
     marks = {f"/api{row.path}" for row in OWN_ROUTES if row.own and not row.writes}
-    protects = {"/api/me/blocks", "/api/me/blocks/remove", "/api/me/scheduled/{id}/cancel", "/api/rooms/{room}/draft"}
+    protects = {
+        "/api/me/blocks",
+        "/api/me/blocks/remove",
+        "/api/me/scheduled/{id}/cancel",
+        "/api/rooms/{room}/draft",
+        "/api/rooms/{room}/reports",
+    }
     wrong: dict[Endpoint, tuple[int, str]] = {}
     for endpoint in world.endpoints():
         if endpoint.is_open or endpoint.for_administrators:

@@ -253,7 +253,7 @@ async def test_no_text_of_a_user_who_goes_on_writing_is_left_when_their_erasure_
         assert await pool.fetchval(left, done.completed_at) == 0
         counted = "SELECT count(*) FROM chat.events WHERE room_id = r.room_id"
         assert await pool.fetchval(f"SELECT count(*) FROM chat.rooms r WHERE head <> ({counted})") == 0
-        assert longest < 2, (
+        assert longest < 5, (
             "bounded here so that a busy machine is no failure; docs/operations.md has the measured time"
         )
 

@@ -171,7 +171,9 @@ class ReadCursors:
         told: list[tuple[str, RoomEvent]] = []
         try:
             async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
-                moved = await read_store.advance(connection, cursors)
+                # A sender's cursor is older than messages that they have sent since: `room_list` compares.
+                ago = 2 * SENDERS_INTERVAL if waiting is self._of_senders else 0.0
+                moved = await read_store.advance(connection, cursors, ago)
                 if moved and self.on_moved is not None:
                     # In one transaction: a cursor moves once, so what did not follow then would never follow.
                     told = await self.on_moved(connection, moved)

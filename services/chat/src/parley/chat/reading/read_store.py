@@ -56,14 +56,15 @@ LEFT JOIN LATERAL (
 # erased.
 _ADVANCE = f"""
 WITH moved AS (
-  INSERT INTO chat.reads AS known (room_id, user_id, sequence, number)
-  SELECT q.* FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS q(room_id, user_id, sequence, number)
+  INSERT INTO chat.reads AS known (room_id, user_id, sequence, number, read_at)
+  SELECT q.*, clock_timestamp() - make_interval(secs => $5)
+  FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS q(room_id, user_id, sequence, number)
   WHERE CASE WHEN {ANY_OPEN} THEN NOT EXISTS (
     SELECT FROM chat.erasures x WHERE x.completed_at IS NULL AND x.user_id = q.user_id
   ) ELSE true END
   ORDER BY q.room_id, q.user_id
   ON CONFLICT (room_id, user_id) DO UPDATE
-  SET sequence = excluded.sequence, number = excluded.number, read_at = clock_timestamp()
+  SET sequence = excluded.sequence, number = excluded.number, read_at = excluded.read_at
   WHERE known.sequence < excluded.sequence
   RETURNING room_id, user_id, sequence, number
 )
@@ -138,14 +139,18 @@ def _place(row: Any) -> ReadablePlace:
     )  # fmt: skip
 
 
-async def advance(connection: Any, cursors: Mapping[CursorKey, CursorPlace]) -> list[MovedCursor]:
-    """Move cursors forward. Returns those that moved; one that is as far already stays."""
+async def advance(connection: Any, cursors: Mapping[CursorKey, CursorPlace], ago: float = 0.0) -> list[MovedCursor]:
+    """Move cursors forward, which users reached so many seconds `ago` at most.
+
+    Returns those that moved; one that is as far already stays.
+    """
     rows = await connection.fetch(
         _ADVANCE,
         [key.room_id for key in cursors],
         [key.user_id for key in cursors],
         [place.sequence for place in cursors.values()],
         [place.number for place in cursors.values()],
+        ago,
     )
     return [
         MovedCursor(CursorKey(*list(row.values())[:2]), CursorPlace(*list(row.values())[2:4]), *list(row.values())[4:])
