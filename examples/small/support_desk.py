@@ -1,7 +1,6 @@
 """A support desk: whoever invites this bot into a room is greeted, answered, and brought a person who can help.
 
-Every command has an id that is derived from what it answers. So nobody is answered twice, whatever is lost or
-restarted.
+Every command's id is derived from what it answers. So nobody is answered twice, whatever is lost or restarted.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ async def main(url: str, token: str, agents: list[str]) -> None:
     client: Any = socketio.AsyncClient()
     turns = itertools.cycle(agents)
 
-    async def send(command: str, **fields: Any) -> None:
+    async def send(command: str, **fields: Any) -> dict[str, Any]:
         answer: dict[str, Any] = await client.call(command, fields, namespace="/chat")
-        if not answer["ok"]:
-            print(command, answer["error"]["message"], file=sys.stderr)
+        print(command, answer.get("error", "done"), file=sys.stderr)
+        return answer
 
     async def invited(event: dict[str, Any]) -> None:
-        room, cause = event["room"], event["event_id"]
-        await send("room.join", id=f"join-{cause}", room=room)
-        await send("message.send", id=f"greet-{cause}", room=room, body=GREETING)
+        cause = f"{event['room']}-{event['sequence']}"
+        await send("room.join", id=f"join-{cause}", room=event["room"])
+        await send("message.send", id=f"greet-{cause}", room=event["room"], body=GREETING)
 
     async def said(event: dict[str, Any]) -> None:
         room, cause, body = event["room"], event["event_id"], event["data"]["body"].lower()
@@ -45,6 +44,11 @@ async def main(url: str, token: str, agents: list[str]) -> None:
         elif answer := next((text for word, text in ANSWERS.items() if word in body), None):
             await send("message.send", id=f"answer-{cause}", room=room, body=answer, reply_to=event["sequence"])
 
+    async def connected() -> None:
+        for room in [one for one in (await send("rooms")).get("rooms", []) if one.get("invited")]:
+            await invited({"room": room["id"], "sequence": room["head"]})
+
+    client.on("connect", connected, namespace="/chat")
     client.on("member.invited", invited, namespace="/chat")
     client.on("message.sent", said, namespace="/chat")
     await client.connect(url, namespaces=["/chat"], auth={"token": token}, transports=["websocket"])

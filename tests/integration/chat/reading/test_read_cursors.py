@@ -104,9 +104,9 @@ async def test_of_many_reads_in_an_interval_the_last_one_is_stored(
     writes: list[int] = []
     advance = read_cursors.read_store.advance
 
-    async def counted(connection: Any, cursors: Any) -> Any:
+    async def counted(connection: Any, cursors: Any, ago: float) -> Any:
         writes.extend(place.sequence for place in cursors.values())
-        return await advance(connection, cursors)
+        return await advance(connection, cursors, ago)
 
     monkeypatch.setattr(read_cursors.read_store, "advance", counted)
     # Longer than this takes on any machine, while it is looked for what is due all the time.
@@ -267,10 +267,10 @@ async def test_an_outage_loses_no_cursor(database_url: str, pool: Pool, bus: Bus
     failures = [ConnectionError("away"), ConnectionError("still away")]
     advance = read_cursors.read_store.advance
 
-    async def failing(pool: Pool, cursors: Any) -> Any:
+    async def failing(pool: Pool, cursors: Any, ago: float) -> Any:
         if failures:
             raise failures.pop()
-        return await advance(pool, cursors)
+        return await advance(pool, cursors, ago)
 
     monkeypatch.setattr(read_cursors.read_store, "advance", failing)
     monkeypatch.setattr(read_cursors, "INTERVAL", 0.05)
