@@ -95,19 +95,21 @@ def _events(wanted: str) -> str:
     return f"""
 WITH page AS MATERIALIZED (
   SELECT e.* {_UNREAD}
+), sized AS MATERIALIZED (
+  SELECT count(*) AS size FROM page
 ), counted AS MATERIALIZED (
   SELECT *, row_number() OVER told AS ordinal, sum({_SIZE}) OVER told - ({_SIZE}) AS before
   FROM page WHERE type = ANY($8::smallint[]) AND ({wanted})
   WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
 )
-SELECT {_LOG}, (SELECT count(*) FROM page) AS size,
+SELECT {_LOG}, (SELECT size FROM sized) AS size,
   EXISTS (SELECT FROM counted WHERE before >= {MAX_PAGE_BYTES} AND ordinal > 1 OR ordinal > $9) AS cut,
   found.transaction_id::text AS transaction, found.*
 FROM chat.log l LEFT JOIN (
   SELECT e.transaction_id, {EVENT_COLUMNS}, ordinal, true AS taken
   FROM counted e WHERE (before < {MAX_PAGE_BYTES} OR ordinal = 1) AND ordinal <= $9
   UNION ALL (
-    SELECT transaction_id, {EVENT_COLUMNS}, NULL, false FROM page e WHERE (SELECT count(*) FROM page) = $7
+    SELECT transaction_id, {EVENT_COLUMNS}, NULL, false FROM page e WHERE (SELECT size FROM sized) = $7
     ORDER BY transaction_id <> $4::text::xid8 DESC, transaction_id DESC, room_id DESC, sequence DESC LIMIT 1
   )
 ) found ON true ORDER BY found.ordinal NULLS LAST

@@ -101,9 +101,9 @@ class ReadCursors:
         key = CursorKey(key_of(said.room), identity.user_id)
         place = await self._place(key, said.sequence)
         reached = max(CursorPlace(said.sequence, place.number), place.read or CursorPlace(0, 0))
-        # What is read already is not written again, and neither is what is before the join.
         for waiting in (self._waiting.get(key), self._of_senders.get(key)):
             reached = reached if waiting is None else max(reached, waiting)
+        # What is read already is not written again, and neither is what is before the join.
         behind = reached.sequence < place.joined
         if not behind and reached != place.read and not self._waiting.put(key, reached):
             raise Reject(Code.OVERLOADED)
@@ -168,11 +168,12 @@ class ReadCursors:
     async def _store(
         self, waiting: LatestValues[CursorKey, CursorPlace], cursors: dict[CursorKey, CursorPlace]
     ) -> None:
+        of_senders = waiting is self._of_senders
         told: list[tuple[str, RoomEvent]] = []
         try:
             async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
                 # A sender's cursor is older than messages that they have sent since: `room_list` compares.
-                ago = 2 * SENDERS_INTERVAL if waiting is self._of_senders else 0.0
+                ago = 2 * SENDERS_INTERVAL if of_senders else 0.0
                 moved = await read_store.advance(connection, cursors, ago)
                 if moved and self.on_moved is not None:
                     # In one transaction: a cursor moves once, so what did not follow then would never follow.
@@ -185,7 +186,7 @@ class ReadCursors:
         except Exception:
             log.exception("cannot store how far users have read")
             return
-        if waiting is self._waiting:
+        if not of_senders:
             told = [*(change for one in moved for change in _events_of(one)), *told]
         await self._tell(told)
 

@@ -67,26 +67,23 @@ LOOKING = {
 }  # fmt: skip
 
 _ROOM = f"SELECT r.room_id, r.kind FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
-# With the time of the newest message of each.
-_SCOPES = f"""
-SELECT s.scope, p.latest FROM (
+# A scope that is asked for, and where it is all that may be read, the user's private rooms.
+_MAY_READ = f"""(
   SELECT $2::bigint AS scope UNION ALL
   SELECT r.room_id FROM chat.members own CROSS JOIN LATERAL (
     SELECT room_id, kind FROM chat.rooms WHERE room_id = own.room_id LIMIT 1
   ) r WHERE $3 AND own.user_id = $1 AND r.kind <> 'public' AND {EXISTING}
-) s CROSS JOIN LATERAL (
+) s"""
+# With the time of the newest message of each.
+_SCOPES = f"""
+SELECT s.scope, p.latest FROM {_MAY_READ} CROSS JOIN LATERAL (
   SELECT latest FROM chat.search_parts WHERE scope = s.scope ORDER BY starts DESC LIMIT 1
 ) p ORDER BY p.latest DESC
 """
 # The same with the time of the newest message before a moment: of a private room its own, of the public ones that of
 # the part that the moment is in. Without it, any of a thousand rooms might have the newest match of some day long ago.
 _SCOPES_BEFORE = f"""
-SELECT s.scope, coalesce(p.latest, q.recorded_at) FROM (
-  SELECT $2::bigint AS scope UNION ALL
-  SELECT r.room_id FROM chat.members own CROSS JOIN LATERAL (
-    SELECT room_id, kind FROM chat.rooms WHERE room_id = own.room_id LIMIT 1
-  ) r WHERE $3 AND own.user_id = $1 AND r.kind <> 'public' AND {EXISTING}
-) s LEFT JOIN LATERAL (
+SELECT s.scope, coalesce(p.latest, q.recorded_at) FROM {_MAY_READ} LEFT JOIN LATERAL (
   SELECT least(latest, $4::timestamptz) AS latest FROM chat.search_parts
   WHERE s.scope = {PUBLIC} AND scope = s.scope AND starts <= $4::timestamptz ORDER BY starts DESC LIMIT 1
 ) p ON true LEFT JOIN LATERAL (
