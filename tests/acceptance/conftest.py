@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser
 
 from parley.cli.stack import embedded
+from tests.support.clients import chromium
 from tests.support.clients.people import AnyStack, People
+from tests.support.clients.visitor import Visitor
 from tests.support.services.tiny_service import TinyService
 from tests.support.stack.one_command import OneCommand
 from tests.support.stack.running import running_stack
@@ -118,3 +122,26 @@ async def own_stack(database_url: str, tmp_path: Path) -> AsyncIterator[Callable
         yield make
         for running in made:
             await running.stop()
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium. Each visitor has a context of their own in it."""
+    async with chromium.launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+async def signed_up(browser: Browser, stack_url: str) -> tuple[Visitor, Visitor]:
+    """Two people who have just signed up."""
+    return await Visitor.two(browser, stack_url)
+
+
+@pytest.fixture
+async def two_visitors(signed_up: tuple[Visitor, Visitor]) -> tuple[Visitor, Visitor]:
+    """The two in a room of their own, which the first owns."""
+    room = f"room {uuid.uuid4().hex[:8]}"
+    ada, grace = signed_up
+    await ada.create_room(room)
+    await grace.join_room(room)
+    return signed_up

@@ -21,12 +21,6 @@ NEW = "another good password"
 pytestmark = [pytest.mark.browser, chromium.NEEDED]
 
 
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium.launched() as browser:
-        yield browser
-
-
 class Person:
     """Somebody at the page, which is open at `localhost`: browsers have no passkeys for addresses."""
 

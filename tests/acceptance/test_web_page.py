@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,29 +20,6 @@ EXCHANGED = 70
 """Messages enough for more than one page of history."""
 
 pytestmark = [pytest.mark.browser, chromium.NEEDED]
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium. Each visitor has a context of their own in it."""
-    async with chromium.launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-async def signed_up(browser: Browser, stack_url: str) -> tuple[Visitor, Visitor]:
-    """Two people who have just signed up."""
-    return await Visitor.two(browser, stack_url)
-
-
-@pytest.fixture
-async def two_visitors(signed_up: tuple[Visitor, Visitor]) -> tuple[Visitor, Visitor]:
-    """The two in a room of their own."""
-    room = f"room {uuid.uuid4().hex[:8]}"
-    ada, grace = signed_up
-    await ada.create_room(room)
-    await grace.join_room(room)
-    return signed_up
 
 
 @pytest.mark.parametrize("part", ["js/api.js", "js/main.js", "socket.io.min.js"])

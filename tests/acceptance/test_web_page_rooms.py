@@ -18,25 +18,11 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.browser, chromium.NEEDED]
 
 
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium.launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-async def signed_up(browser: Browser, stack_url: str) -> tuple[Visitor, Visitor]:
-    return await Visitor.two(browser, stack_url)
-
-
 @pytest.fixture
-async def two(signed_up: tuple[Visitor, Visitor]) -> AsyncIterator[tuple[Visitor, Visitor]]:
-    """The two in a room of their own, which the first owns."""
-    ada, grace = signed_up
-    room = f"room {uuid.uuid4().hex[:8]}"
-    await ada.create_room(room)
-    await grace.join_room(room)
-    yield signed_up
+async def two(two_visitors: tuple[Visitor, Visitor]) -> AsyncIterator[tuple[Visitor, Visitor]]:
+    """The two in a room of their own; nothing has gone wrong in their pages in the end."""
+    ada, grace = two_visitors
+    yield two_visitors
     assert ada.errors == grace.errors == []
 
 
