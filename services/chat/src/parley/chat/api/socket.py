@@ -8,8 +8,9 @@ from typing import get_args
 
 from parley.chat.api import audited, files
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
-from parley.chat.api.own_socket import add_own_routes
-from parley.chat.api.people_routes import add_people_routes
+from parley.chat.api.own_state import OWN_EVENTS, OWN_ROUTES
+from parley.chat.api.people_routes import PEOPLE_ROUTES
+from parley.chat.api.state_socket import add_state_routes
 from parley.chat.attachments.downloads import AskFiles, FileAddresses
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
@@ -131,7 +132,9 @@ async def read_reactions(context: Context[ChatState], query: reactors.Reactions)
 for event in EVENTS:
     router.sends(event.TYPE, ClientEvent[event])
 
-add_people_routes(router, TIMEOUT)
+add_state_routes(router, PEOPLE_ROUTES, TIMEOUT)
 router.sends("typing", TypingSignal)
 router.sends("presence", PresenceChanges)
-add_own_routes(router, TIMEOUT)
+add_state_routes(router, OWN_ROUTES, TIMEOUT)
+for name, kind in OWN_EVENTS.items():
+    router.sends(name, kind)

@@ -24,7 +24,7 @@ from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import RoomId
 from parley.chat.domain.messages import MessageSent
 from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
-from parley.chat.queries.visibility import key_of, no_such_room
+from parley.chat.queries.visibility import key_of, no_such_room, require_joined
 from parley.chat.reading import read_store
 from parley.chat.reading.latest_values import LatestValues
 from parley.chat.reading.read_store import CursorKey, CursorPlace, MovedCursor, ReadablePlace
@@ -157,10 +157,9 @@ class ReadCursors:
     async def _place(self, key: CursorKey, sequence: int) -> ReadablePlace:
         with reachable():
             place = await self._places.load((key, sequence))
-        if place is None or (place.kind != "public" and place.state is None):
+        if place is None:
             raise no_such_room()
-        if place.state != "joined":
-            raise Reject(Code.NOT_A_MEMBER)
+        require_joined(place.kind, place.state)
         if sequence > place.head:
             raise Reject(Code.INVALID_PAYLOAD, "The room has no event with this sequence.")
         return place

@@ -17,7 +17,7 @@ from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import MessageSequence, RoomId
 from parley.chat.domain.messages import MessageSent
 from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
-from parley.chat.queries.visibility import key_of, no_such_room
+from parley.chat.queries.visibility import key_of, no_such_room, require_joined
 from parley.chat.reading import thread_store
 from parley.chat.reading.latest_values import LatestValues
 from parley.chat.reading.read_cursors import BATCH, INTERVAL, MOST, TICK, Sequence
@@ -114,10 +114,9 @@ class ThreadCursors:
     async def _place(self, key: ThreadCursorKey, sequence: int) -> ThreadPlace:
         with reachable():
             place = await self._places.load((key, sequence))
-        if place is None or (place.kind != "public" and place.state is None):
+        if place is None:
             raise no_such_room()
-        if place.state != "joined":
-            raise Reject(Code.NOT_A_MEMBER)
+        require_joined(place.kind, place.state)
         return place
 
     async def _store(self, cursors: dict[ThreadCursorKey, int]) -> None:

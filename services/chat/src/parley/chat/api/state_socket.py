@@ -1,11 +1,13 @@
-"""What users ask and say about themselves, over the socket."""
+"""What is in no log over the socket: what users say of themselves, blocks, reports and lists of moderators."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from parley.chat.api.own_state import OWN_EVENTS, OWN_ROUTES, OwnRoute
+from parley.chat.api.state_routes import StateRoute
+from parley.chat.log.database import reachable
+from parley.chat.reading import receipts
 from parley.chat.reading.receipts import GetReceipts, Receipts, receipts_room
 from parley.chat.state import ChatState
 from parley.framework import Context, Router
@@ -14,20 +16,17 @@ WATCHED = "receipts"
 """The key in a connection's data under which it is remembered at whose receipts it looks."""
 
 
-def add_own_routes(router: Router[ChatState], timeout: float) -> None:
-    """Route what is in the table, each to a controller of its own."""
-    for row in OWN_ROUTES:
-        router.route(row.name, _controller(row), timeout=timeout, writes=row.writes, own=row.own)
-    for event, kind in OWN_EVENTS.items():
-        router.sends(event, kind)
+def add_state_routes(router: Router[ChatState], rows: Iterable[StateRoute], timeout: float) -> None:
+    """Route what is in a table, each row to a controller of its own."""
+    for row in rows:
+        controller = row.over_socket or _controller(row)
+        router.route(row.name, controller, timeout=timeout, writes=row.writes, own=row.own)
 
 
-def _controller(row: OwnRoute) -> Callable[..., Any]:
-    if row.payload is GetReceipts:
-        return _look_at_receipts
-
+def _controller(row: StateRoute) -> Callable[..., Any]:
     async def controller(context: Context[ChatState], payload: Any) -> Any:
-        return await row.answer(context.state, context.identity, payload)
+        with reachable():
+            return await row.answer(context.state, context.identity, payload, context.correlation)
 
     controller.__name__ = controller.__qualname__ = row.name.replace(".", "_")
     controller.__doc__ = row.summary
@@ -35,13 +34,12 @@ def _controller(row: OwnRoute) -> Callable[..., Any]:
     return controller
 
 
-async def _look_at_receipts(context: Context[ChatState], asked: GetReceipts) -> Receipts:
+async def look_at_receipts(context: Context[ChatState], asked: GetReceipts) -> Receipts:
     """How far others have read a room.
 
     Without `sequence`, the connection is told of changes from then on, until it asks of another room.
     """
-    (row,) = (row for row in OWN_ROUTES if row.payload is GetReceipts)
-    found: Receipts = await row.answer(context.state, context.identity, asked)
+    found = await receipts.receipts(context.state.reads, context.identity, asked)
     if asked.sequence is None:
         room = receipts_room(asked.room, found.changed)
         before = context.data.get(WATCHED)
