@@ -53,10 +53,14 @@ class Outbound:
                     method, url, data=form, headers={"accept": "application/json", **headers}
                 ) as response,
             ):
+                # Counted as it comes, and decompressed: Content-Length may lie or be missing, and a small body may
+                # unpack to gigabytes.
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > MAX_BYTES:
                         raise Unanswered(f"{url} answered more than {MAX_BYTES} bytes")
                 return HttpAnswer(response.status_code, bytes(body))
+        # One exception for whatever goes wrong: callers keep what they knew, whether the other server is away or
+        # broken.
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             raise Unanswered(f"{url}: {type(error).__name__}: {error}") from error

@@ -46,6 +46,7 @@ async def insert_local_user(
         )
     )
     looks = [{"skeleton": skeleton, "user_id": user_id} for skeleton in skeletons(username)]
+    # In the transaction of the user: of two names that look alike and come at once, the unique index lets one in.
     await connection.execute(insert(username_skeletons), looks)
     return user_id
 
@@ -94,6 +95,7 @@ async def revoke_all(connection: AsyncConnection, user_id: str) -> datetime:
         await connection.execute(
             update(users)
             .where(users.c.id == user_id)
+            # Never back: after a failover the clock may be behind, and what was revoked would be good again.
             .values(revoked_before=func.greatest(func.clock_timestamp(), users.c.revoked_before))
             .returning(users.c.revoked_before)
         )

@@ -65,12 +65,14 @@ class Passwords:
 
         def fits(candidate: str) -> bool:
             try:
+                # The hash says its own parameters, so that passwords of before another choice of them still fit.
                 return self._hasher.verify(password_hash or self._nobody, candidate)
             except (VerificationError, InvalidHashError):
                 return False
 
         def verdict() -> Verdict:
             normalized = normal(password)
+            # The usual case first: a second hash is spent only where the spelling makes a difference.
             if fits(normalized):
                 outdated = password_hash is not None and self._hasher.check_needs_rehash(password_hash)
                 return Verdict(password_hash is not None, outdated)

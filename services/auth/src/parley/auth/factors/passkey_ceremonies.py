@@ -116,6 +116,7 @@ class RelyingParty:
                 user_display_name=display_name,
                 challenge=challenge,
                 timeout=SECONDS * 1000,
+                # The same authenticator twice would look like two factors, and be lost as one.
                 exclude_credentials=[PublicKeyCredentialDescriptor(id=each) for each in known],
                 authenticator_selection=AuthenticatorSelectionCriteria(
                     # Preferred and not required: older keys without storage are good second factors.
@@ -140,6 +141,7 @@ class RelyingParty:
                     )
                     for credential, transports in allowed
                 ],
+                # As a second factor it follows a password, so to have it is enough. Alone it must also know its user.
                 user_verification=UserVerificationRequirement.PREFERRED
                 if allowed
                 else UserVerificationRequirement.REQUIRED,
@@ -158,6 +160,7 @@ class RelyingParty:
             )
         except Exception as error:  # the library raises whatever malformed CBOR and certificates make it
             raise _refused() from error
+        # An authenticator that says more does not keep to WebAuthn (7.1), whatever the library lets pass.
         if len(verified.credential_id) > MAX_CREDENTIAL_ID:
             raise _refused()
         return VerifiedRegistration(

@@ -79,6 +79,7 @@ class Passkeys:
         """
         self.party.require()
         raw = challenge_in(credential.response.client_data)
+        # The challenge is ours if the seal opens, and names its purpose: one for a login registers nothing.
         ticket = self._tickets.open_raw(TicketFor.PASSKEY_REGISTRATION, raw, self._now())
         if ticket.user_id != user.id or ticket.binding != binding_of(login, user.password_hash):
             raise Reject(Code.INVALID_CREDENTIALS, "The passkey was made for somebody else.")

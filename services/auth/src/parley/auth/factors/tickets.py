@@ -80,8 +80,10 @@ class TicketSeal:
         if len(body) < _BODY.size or not any(hmac.compare_digest(seal, _seal(key, body)) for key in self._keys):
             raise Reject(Code.INVALID_CREDENTIALS, "This ticket is not good for this.")
         made_for, issued_at, _random, binding = _BODY.unpack(body[: _BODY.size])
+        # In the same words: which tickets exist for a user is nobody's business.
         if made_for != purpose:
             raise Reject(Code.INVALID_CREDENTIALS, "This ticket is not good for this.")
+        # The clocks are those of replicas, one of which made it and another of which reads it.
         if not issued_at - _AHEAD <= now < issued_at + SECONDS:
             raise Reject(Code.EXPIRED_TOKEN, "This took too long; begin again.")
         user_id, _, proven_by = body[_BODY.size :].decode().partition("\0")

@@ -16,6 +16,7 @@ WINDOW = 1
 
 def new_secret() -> str:
     """A secret of 160 bits, in base 32."""
+    # As long as the hash (RFC 4226, 4 R6); base 32 is what apps take when somebody types it.
     return b32encode(secrets.token_bytes(20)).decode()
 
 
@@ -32,6 +33,7 @@ def step_of(secret: str, code: str, now: float, after: int) -> int | None:
     totp = TOTP(secret, digits=DIGITS, interval=STEP_SECONDS)
     present = totp.timecode(int(now))
     for step in range(max(present - WINDOW, after + 1), present + WINDOW + 1):
+        # Oldest first: a code that is spent moves `after` on, and the next of the same window stays good.
         if strings_equal(code, totp.generate_otp(step)):
             return step
     return None

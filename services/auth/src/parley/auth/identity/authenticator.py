@@ -80,6 +80,7 @@ class Authenticator:
         retryable code when the answer cannot be had now.
         """
         with outcome(AUTHENTICATIONS):
+            # Before any token is looked at: a banned network must not even cost a signature.
             self._require_allowed(request.address)
             if request.token.startswith(api_key.PREFIX):
                 verified = await self._keys.verify(request.token)

@@ -102,12 +102,15 @@ class OpenIdProvider:
         """Where the browser goes to log in. Raises `Reject(unavailable)`: nobody is sent to a provider that is away."""
         metadata, _ = await self._discovered(present=True)
         query = {
+            # What is configured comes first, so that it cannot replace what the flow needs.
             **self.settings.parameters,
             "response_type": "code",
             "client_id": self.settings.client_id,
             "redirect_uri": attempt.redirect_uri,
             "scope": " ".join(self.settings.scopes),
             "state": attempt.state,
+            # `state` ties the answer to this browser, `nonce` the ID token to this login, the challenge the code to us:
+            # each is checked on its own, since one may be missing in what an attacker replays (RFC 9700, 2.1).
             "nonce": attempt.nonce,
             "code_challenge": challenge_of(attempt.verifier),
             "code_challenge_method": "S256",
@@ -188,6 +191,7 @@ class OpenIdProvider:
             log.error("the identity provider is not who it should be", provider=self.name, issuer=found.issuer)
             return False
         self._metadata, self._answered = found, time.monotonic()
+        # The same object as long as the place is the same: its keys serve on while new ones are fetched.
         if self._keys is None or found.jwks_uri != self._keys_url:
             self._keys, self._keys_url = IssuerKeys(found.jwks_uri, self._outbound), found.jwks_uri
         return True
@@ -209,6 +213,7 @@ class OpenIdProvider:
             form |= {"client_id": self.settings.client_id, **({"client_secret": secret} if secret else {})}
         try:
             answer = await self._outbound.post(metadata.token_endpoint, form, headers)
+            # Any other success is none: a token response is a 200 (RFC 6749, 5.1).
             if answer.status == OK:
                 return msgspec.json.decode(answer.body, type=_Tokens)
             refusal = msgspec.json.decode(answer.body, type=_Refusal) if answer.status < 500 else None

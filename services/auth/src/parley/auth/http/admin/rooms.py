@@ -66,7 +66,7 @@ async def list_rooms(
 ) -> RoomsPage:
     """Rooms of any kind, as chat knows them."""
     page = await components.bus.request(subjects.LIST_ROOMS, ListRooms(search, before, limit), RoomList, repeat=True)
-    return RoomsPage(rooms=[RoomDetails(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
+    return RoomsPage.model_validate(page, from_attributes=True)
 
 
 @router.post("/rooms/{room}/close", summary="Close a room", openapi_extra=described(CloseRequest))
