@@ -67,6 +67,7 @@ class FakePresence:
 
     def refresh(self) -> None:
         """Tell those who look what has changed."""
+        # Who has gone, or has left the room, looks no more, as on a gateway.
         self._lookers = {
             (room, looker): None
             for room, looker in self._lookers
@@ -80,6 +81,7 @@ class FakePresence:
                 continue
             args = msgspec.json.encode([PresenceChanges(name, changes, room.count)])
             for _, looker in [each for each in self._lookers if each[0] == name]:
+                # A signal: who reads slowly is told the next time, as by a gateway.
                 if not looker.congested:
                     looker.deliver(UnloggedEvent("presence", args))
 
