@@ -95,7 +95,7 @@ class Providers(msgspec.Struct, frozen=True):
     oidc: dict[str, OpenIdSettings] = {}
 
 
-SectionT = TypeVar("SectionT", IssuerSettings, OpenIdSettings)
+FieldsT = TypeVar("FieldsT", IssuerSettings, OpenIdSettings)
 
 
 def load(path: Path | None) -> Providers:
@@ -160,7 +160,7 @@ def is_safe_url(url: str) -> bool:
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK))
 
 
-def _convert(where: str, fields: Any, kind: type[SectionT]) -> SectionT:
+def _convert(where: str, fields: Any, kind: type[FieldsT]) -> FieldsT:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
