@@ -26,6 +26,7 @@ def _endpoint(row: StateRoute, known: PayloadFields) -> Callable[..., Awaitable[
         fields = known.of_query(request) if row.method == "GET" else await read_body(request)
         if row.id_optional and fields.get("id") is None:
             fields["id"] = str(uuid7())
+        # Last: the path says which room is meant, whatever the body does.
         fields |= known.of_path(request)
         said = fields_as(fields, row.payload)
         with reachable():

@@ -30,6 +30,7 @@ def _controller(row: StateRoute) -> Callable[..., Any]:
 
     controller.__name__ = controller.__qualname__ = row.name.replace(".", "_")
     controller.__doc__ = row.summary
+    # Read by the router, which decodes the payload by them, and by the documents.
     controller.__annotations__ = {"context": Context[ChatState], "payload": row.payload, "return": row.result}
     return controller
 
@@ -43,6 +44,7 @@ async def look_at_receipts(context: Context[ChatState], asked: GetReceipts) -> R
     if asked.sequence is None:
         room = receipts_room(asked.room, found.changed)
         before = context.data.get(WATCHED)
+        # One room at a time, so that whoever looks at a thousand rooms is not told of all of them for ever.
         if isinstance(before, str) and before != room:
             await context.leave(before)
         await context.join(room)

@@ -95,6 +95,7 @@ class PayloadFields:
         return {"content": {"application/json": {"schema": schema}}} if name in self._objects else {"schema": schema}
 
     def _value(self, name: str, text: str) -> str | int:
+        # Text that is no number stays one, and is refused where the payload's types are checked, in their words.
         return int(text) if name in self._numbers and _NUMBER.fullmatch(text) else text
 
 

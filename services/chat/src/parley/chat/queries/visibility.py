@@ -23,6 +23,7 @@ def no_such_room() -> Reject:
 
 def require_joined(kind: str, state: str | None) -> None:
     """Refuse who is no member of a room: `not_found` where it does not exist for them, else `not_a_member`."""
+    # As if it did not exist: `not_a_member` would say that it does.
     if kind != "public" and state is None:
         raise no_such_room()
     if state != "joined":

@@ -90,5 +90,6 @@ async def receipts(pool: Pool, identity: Identity, asked: GetReceipts) -> Receip
                 Code.LIMIT_EXCEEDED,
                 f"Of a room of more than {SMALL_ROOM} members only the readers of a message are told.",
             )
+        # One more than members, in case somebody joined since they were counted.
         rows = await pool.fetch(_RECEIPTS, room["room_id"], SMALL_ROOM + 1)
     return Receipts(room["changed"], [Receipt(row["user_id"], row["sequence"]) for row in rows])
