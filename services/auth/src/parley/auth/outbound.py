@@ -32,14 +32,14 @@ class Outbound:
         self._client = client
 
     async def get(self, url: str, token: str = "") -> bytes:
-        """The body of a success. Raises `Unanswered`."""
+        """Return the body of a success. Raises `Unanswered`."""
         answer = await self._ask("GET", url, headers={"authorization": f"Bearer {token}"} if token else {})
         if answer.status != OK:
             raise Unanswered(f"{url} answered {answer.status}")
         return answer.body
 
     async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> HttpAnswer:
-        """Whatever is answered to a form. Raises `Unanswered`."""
+        """Return whatever is answered to a form. Raises `Unanswered`."""
         return await self._ask("POST", url, headers=headers, form=form)
 
     async def _ask(

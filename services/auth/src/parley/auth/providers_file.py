@@ -99,7 +99,7 @@ FieldsT = TypeVar("FieldsT", IssuerSettings, OpenIdSettings)
 
 
 def load(path: Path | None) -> Providers:
-    """The providers of a file, or none without one. Raises `InvalidProviders`."""
+    """Return the providers of a file, or none without one. Raises `InvalidProviders`."""
     if path is None:
         return Providers()
     try:
@@ -151,7 +151,7 @@ def _openid(where: str, fields: Any) -> OpenIdSettings:
 
 
 def is_safe_url(url: str) -> bool:
-    """Whether nobody on the way can read or change what is sent there: https, or this very machine."""
+    """Return whether nobody on the way can read or change what is sent there: https, or this very machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname

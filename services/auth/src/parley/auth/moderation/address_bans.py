@@ -70,7 +70,7 @@ async def lift(connection: AsyncConnection, ban_id: int, admin: Actor) -> None:
 
 
 async def standing(connection: AsyncConnection, limit: int, before: int | None) -> list[Row[Any]]:
-    """Bans that stand with an id below `before`, newest first."""
+    """Return bans that stand with an id below `before`, newest first."""
     query = select(address_bans).where(_STANDS).order_by(address_bans.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(address_bans.c.id < before)

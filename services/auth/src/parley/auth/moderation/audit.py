@@ -99,7 +99,7 @@ class AuditFilter:
     until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a query."""
+        """Return the conditions of a query."""
         found: list[ColumnElement[bool]] = []
         if self.admin_id:
             found.append(audit.c.admin_id == self.admin_id)
@@ -136,7 +136,7 @@ async def has(connection: AsyncConnection, actor: Actor, action: str, target: st
 async def entries(
     connection: AsyncConnection, limit: int, before: int | None, wanted: AuditFilter | None = None
 ) -> list[AuditEntry]:
-    """Entries with an id below `before`, newest first."""
+    """Return entries with an id below `before`, newest first."""
     query = select(audit).where(*(wanted or AuditFilter()).conditions()).order_by(audit.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(audit.c.id < before)

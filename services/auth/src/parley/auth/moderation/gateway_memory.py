@@ -85,5 +85,5 @@ class GatewayMemory:
 
 
 def _before(seconds: float) -> Any:
-    """The database's time so many seconds ago; clocks of replicas may differ."""
+    """Return the database's time so many seconds ago; clocks of replicas may differ."""
     return func.clock_timestamp() - timedelta(seconds=seconds)

@@ -143,7 +143,7 @@ class KickRecords:
         return result
 
     async def find(self, kick_id: str) -> KickRecord | None:
-        """A kick and what is known of it now; None for one that is not remembered."""
+        """Return a kick and what is known of it now; None for one that is not remembered."""
         async with self._database.autocommit() as connection:
             shown = (column for column in kicks.c if column is not kicks.c.carried_out_at)
             row = (await connection.execute(select(*shown).where(kicks.c.id == kick_id))).mappings().first()
@@ -241,5 +241,5 @@ def _order_of(row: Row[Any]) -> KickOrder:
 
 
 def _age_of(row: Row[Any]) -> float:
-    """Seconds since a kick was written down, for connections of which it is meant: never 0, which means all."""
+    """Return seconds since a kick was written down, for connections of which it is meant: never 0, which means all."""
     return max(0.001, float(row.seconds_ago))

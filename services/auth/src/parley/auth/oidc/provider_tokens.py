@@ -45,7 +45,7 @@ class LogoutNotice:
 
 
 def refused(why: str) -> Reject:
-    """The refusal of what a provider said."""
+    """Return the refusal of what a provider said."""
     return Reject(Code.INVALID_TOKEN, f"The identity provider's answer is not valid: {why}.")
 
 
@@ -66,7 +66,10 @@ def check_same_person(claims: Mapping[str, Any], more: Mapping[str, Any]) -> Non
 
 
 def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
-    """Who a login proved somebody to be. Raises `Reject`: `invalid_token`, or `forbidden` for who may not log in."""
+    """Return who a login proved somebody to be.
+
+    Raises `Reject`: `invalid_token`, or `forbidden` for who may not log in.
+    """
     for name, wanted in settings.require.items():
         # `True == 1` in Python: a claim that must be true is not the number 1.
         value = found_at(claims, name)
@@ -94,7 +97,7 @@ def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
 
 
 def logout_notice(claims: Mapping[str, Any], settings: OpenIdSettings, now: float) -> LogoutNotice:
-    """What a logout token says (Back-Channel Logout, 2.6). Raises `Reject(invalid_token)`."""
+    """Return what a logout token says (Back-Channel Logout, 2.6). Raises `Reject(invalid_token)`."""
     _check_audience(claims, settings)
     _check_time(claims, now)
     events = claims.get("events")
@@ -142,12 +145,12 @@ def _subject(claims: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any, longest: int) -> str:
-    """A claim that is a text, or empty for what is none."""
+    """Return a claim that is a text, or empty for what is none."""
     return value.strip() if isinstance(value, str) and len(value) <= longest and is_text(value) else ""
 
 
 def _name(value: Any) -> str:
-    """A claim by which others may see somebody, by the rules for whoever names themselves here; else empty."""
+    """Return a claim by which others may see somebody, by the rules for whoever names themselves here; else empty."""
     shown = value[:MAX_SHOWN_NAME].strip() if isinstance(value, str) else ""
     try:
         check_display_name(shown)

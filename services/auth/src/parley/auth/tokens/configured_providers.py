@@ -18,7 +18,7 @@ from parley.auth.tokens.verifier import Provider, Verifier
 def make_verifier(
     settings: Settings, signer: Signer, outbound: Outbound, now: Callable[[], float]
 ) -> tuple[Verifier, list[IssuerKeys]]:
-    """The verifier, and the key sets that somebody has to keep fresh; `now` is the time our own tokens go by."""
+    """Return the verifier, and the key sets that somebody has to keep fresh; `now` is the time our own tokens go by."""
     key_sets: list[IssuerKeys] = []
 
     def published(url: str) -> IssuerKeys:

@@ -65,7 +65,7 @@ def decode(
     require: tuple[str, ...] = ("sub", "exp"),
     verify_end: bool = True,
 ) -> dict[str, Any]:
-    """The claims of a token that this key signed by this algorithm, which has not expired.
+    """Return the claims of a token that this key signed by this algorithm, which has not expired.
 
     `iat` and `nbf` are the caller's to check, and without `verify_end` so is `exp`. Raises `Reject`: `invalid_token` or
     `expired_token`.

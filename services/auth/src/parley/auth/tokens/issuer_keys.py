@@ -52,7 +52,7 @@ class IssuerKeys:
             return await self._fetch()
 
     async def get(self, kid: str) -> PyJWK | None:
-        """The key of this id, or None. For tokens without one ("") the only key, if there is just one.
+        """Return the key of this id, or None. For tokens without one ("") the only key, if there is just one.
 
         Raises `Reject(unavailable)` when the keys could never be fetched.
         """
@@ -91,7 +91,7 @@ class _KeySet(msgspec.Struct):
 
 
 def parse(body: bytes) -> dict[str, PyJWK]:
-    """The usable keys of a JWKS by their ids. What cannot be used is left out (RFC 7517, 5).
+    """Return the usable keys of a JWKS by their ids. What cannot be used is left out (RFC 7517, 5).
 
     Raises `ValueError` if it is no key set or none of its keys can be used.
     """

@@ -224,7 +224,7 @@ def _users(body: Targets) -> list[str]:
 
 
 def _ranges(body: Targets, components: Components) -> list[AddressRange]:
-    """The ranges that are meant, each once.
+    """Return the ranges that are meant, each once.
 
     Raises `Reject(invalid_payload)`, also when nobody is meant, or with one slip of the hand everybody.
     """

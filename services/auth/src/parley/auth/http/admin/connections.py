@@ -69,7 +69,7 @@ async def list_gateways(components: Current, _admin: Admin) -> GatewayList:
 
 
 async def connections_page(gateways: Gateways, user_id: str, limit: int) -> ConnectionsPage:
-    """The live connections of one user, or of all ("")."""
+    """Return the live connections of one user, or of all ("")."""
     found, unanswered = await gateways.connections(user_id, limit)
     page = {"connections": found, "unanswered": unanswered}
     return ConnectionsPage.model_validate(page, from_attributes=True)

@@ -94,7 +94,10 @@ async def close_room(
 
 
 async def _shown(components: Components, room: str) -> dict[str, Any] | None:
-    """What the audit log says of a room before it changes; None where chat cannot say it now, or there is none."""
+    """Return what the audit log says of a room before it changes.
+
+    None where chat cannot say it now, or there is none.
+    """
     try:
         found = await components.bus.request(subjects.LIST_ROOMS, ListRooms(room, "", 1), RoomList)
     except Reject:
