@@ -144,13 +144,15 @@ class KickRecords:
 
     async def find(self, kick_id: str) -> KickRecord | None:
         """Return a kick and what is known of it now; None for one that is not remembered."""
+        owed = select(kick_gateways.c.name, kick_gateways.c.state).where(kick_gateways.c.kick_id == kick_id)
         async with self._database.autocommit() as connection:
+            # The states first: what an answer changes is changed at once, so whoever is told that all have answered is
+            # told of all connections that they ended.
+            states = (await connection.execute(owed.order_by(kick_gateways.c.name))).all()
             shown = (column for column in kicks.c if column is not kicks.c.carried_out_at)
             row = (await connection.execute(select(*shown).where(kicks.c.id == kick_id))).mappings().first()
-            if row is None:
-                return None
-            owed = select(kick_gateways.c.name, kick_gateways.c.state).where(kick_gateways.c.kick_id == kick_id)
-            states = (await connection.execute(owed.order_by(kick_gateways.c.name))).all()
+        if row is None:
+            return None
         record = KickRecord(**row)
         for name, state in states:
             getattr(record, state).append(name)
