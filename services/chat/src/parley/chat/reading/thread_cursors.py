@@ -21,7 +21,7 @@ from parley.chat.queries.visibility import key_of, no_such_room, require_joined
 from parley.chat.reading import thread_store
 from parley.chat.reading.latest_values import LatestValues
 from parley.chat.reading.read_cursors import BATCH, INTERVAL, MOST, TICK, Sequence
-from parley.chat.reading.thread_store import ThreadCursorKey, ThreadPlace
+from parley.chat.reading.thread_store import MovedThreadCursor, ThreadCursorKey, ThreadPlace
 from parley.common.batch_loader import BatchLoader
 from parley.common.process.outage_log import OutageLog
 from parley.common.wire import subjects
@@ -130,20 +130,13 @@ class ThreadCursors:
         except Exception:
             log.exception("cannot store how far users have read threads")
             return
-        told = [
-            (
-                subjects.user_room(one.key.user_id),
-                ThreadReadChange(public_room_id(one.key.room_id), one.key.thread, one.sequence, one.unread),
-            )
-            for one in moved
-        ]
         try:
-            await self._rooms.publish_all(
-                [
-                    (room, Delivery([RoomEvent("thread.read", msgspec.json.encode(change), volatile=True)]))
-                    for room, change in told
-                ]
-            )
+            await self._rooms.publish_all([(subjects.user_room(one.key.user_id), _told(one)) for one in moved])
         except Exception as error:
             # A signal: the next list of threads says the same.
             log.warning("nobody was told who has read threads", exc_info=error)
+
+
+def _told(one: MovedThreadCursor) -> Delivery:
+    change = ThreadReadChange(public_room_id(one.key.room_id), one.key.thread, one.sequence, one.unread)
+    return Delivery([RoomEvent("thread.read", msgspec.json.encode(change), volatile=True)])
