@@ -58,6 +58,7 @@ async def choose(requests: GatewayRequests, namespace: str, user_id: str, choice
     """
     if choice not in _CHOICES:
         raise Reject(Code.INVALID_PAYLOAD, f"presence is one of {', '.join(_CHOICES)}")
+    # With the moment: gateways hear of two choices in any order, and the later one counts.
     selection, since = Selection(namespace, (subjects.user_room(user_id),)), round(time.time() * 1000)
     await _ask(requests, "", lambda inbox: SetPresence(selection, inbox, choice, since), None)
 

@@ -47,6 +47,7 @@ async def create(connection: AsyncConnection, name: str, owner_id: str, limit: i
     number = await connection.scalar(select(func.count()).select_from(users).where(users.c.owner_id == owner_id))
     if (number or 0) >= limit:
         raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {limit} bots.")
+    # After the limit: who may make none is told that, whatever they would call it.
     check_display_name(name)
     await require_unlike_others(connection, name, own=owner_id)
     new = insert(users).values(id=new_user_id(), name=name, kind=BOT, owner_id=owner_id)
