@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 import unicodedata
 from typing import Any
@@ -225,7 +224,7 @@ async def test_of_a_text_of_marks_alone_nothing_is_found_and_no_index_is_read_to
         await fill(connection, 300, 1)
         await connection.execute("UPDATE chat.rooms SET name = 'Cafe\u0301' WHERE room_id = 2")
         plan = await plan_of(connection, rooms._VISIBLE_NAMED, 101, *rooms._NEWEST, "u_ben", "e\u0301\u0301")
-    assert re.search(r"rooms_name_idx \(never executed\)", plan), plan
+    assert "rooms_name_idx (actual" not in plan, plan
     assert (await rooms.page(pool, ANN, "\u0301\u0301\u0301", "", 10))[0] == []
     assert [view.name for view in (await rooms.page(pool, ANN, "fe\u0301\u0301", "", 10))[0]] == ["Cafe\u0301"]
 
