@@ -65,6 +65,8 @@ async def test_the_numbers_are_those_of_the_list_whatever_happened_in_a_room(dat
         await mention(pool, rooms["sent last"], "u_ben", at["sent last"][0])
         await send(writer, rooms["set back"], 4, BEN)
         await read_store.put(pool, CursorKey(key_of(rooms["set back"]), "u_ben"), CursorPlace(at["set back"][0], 2))
+        # A cursor of an earlier stay, before what was said since.
+        await read_store.put(pool, CursorKey(key_of(rooms["again"]), "u_ben"), CursorPlace(at["again"][0], 2))
         await writer.submit(LeaveRoom("l", rooms["again"]), BEN, "")
         await writer.submit(JoinRoom("back", rooms["again"]), BEN, "")
         await send(writer, rooms["again"], 5)
@@ -88,6 +90,7 @@ async def test_the_numbers_are_those_of_the_list_whatever_happened_in_a_room(dat
         }  # fmt: skip
         assert by_room[rooms["sent last"]].read == last
         assert opened is not None
+        assert opened.id not in {one.room for one in (await counted(pool, ANN)).rooms}
         assert {opened.id, invited} & by_room.keys() == set()
         assert len(by_room) == len(rooms)
         await send(writer, opened.id, 1)
