@@ -21,7 +21,7 @@ _FOLDED = rf"""CREATE FUNCTION chat.folded(name text) RETURNS text
         replace(normalize(name, NFKD), U&'\0345', 'ι'), '{_MARKS}', '', 'g'
       )), 'ςøłđıð', 'σoldid'),
     'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th'), NFKC)
-  END"""
+  END"""  # noqa: RUF001 - it is Greek
 _PARTS = """CREATE OR REPLACE FUNCTION chat.name_parts(name text) RETURNS text[]
   LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
   RETURN ARRAY(

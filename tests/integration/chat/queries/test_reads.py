@@ -202,7 +202,9 @@ async def test_a_name_is_found_by_any_part_of_it_in_any_case(pool: Pool, search:
     assert [view.head for view in (await rooms.page(pool, ANN, search, "", 10))[0]] == [1]
 
 
-@pytest.mark.parametrize("search", ["café", "cafe", "cafe\u0301", "ΟΔΟΣ", "οδός", "οδοσ", "ｃａｆé", "É", "STRASSE", "ße"])
+@pytest.mark.parametrize(
+    "search", ["café", "cafe", "cafe\u0301", "ΟΔΟΣ", "οδός", "οδοσ", "ｃａｆé", "É", "STRASSE", "ße"]
+)
 @pytest.mark.parametrize("indexed", [False, True])
 async def test_a_name_is_found_in_any_spelling_of_its_letters(
     pool: Pool, search: str, indexed: bool, monkeypatch: pytest.MonkeyPatch
@@ -219,7 +221,9 @@ async def test_a_name_is_found_in_any_spelling_of_its_letters(
     assert [room.name for room in (await rooms.page_of_all(pool, ListRooms(search))).rooms] == expected
 
 
-async def test_of_a_text_of_marks_alone_nothing_is_found_and_no_text_too_short_for_the_index_reads_all_rooms(pool: Pool):
+async def test_of_a_text_of_marks_alone_nothing_is_found_and_no_text_too_short_for_the_index_reads_all_rooms(
+    pool: Pool,
+):
     async with pool.acquire() as connection:
         await fill(connection, 300, 1)
         await connection.execute("UPDATE chat.rooms SET name = 'Cafe\u0301' WHERE room_id = 2")

@@ -163,12 +163,16 @@ async def test_a_room_that_moves_between_pages_is_before_both_and_no_other_is_do
 async def test_one_call_lists_a_thousand_rooms_that_fit_and_else_as_many_as_do(pool: Pool):
     async with pool.acquire() as connection:
         everything = await fill(connection, 1000, 1, member="u_ben")
-        await connection.execute("UPDATE chat.events SET data = '{\"body\": \"\"}'; UPDATE chat.rooms SET created_by = ''")
+        await connection.execute(
+            "UPDATE chat.events SET data = '{\"body\": \"\"}'; UPDATE chat.rooms SET created_by = ''"
+        )
     page = await listed(pool, limit=1000)
     assert [room.id for room in page.rooms] == everything[::-1]
     assert (page.more, page.next) == (False, "")
     async with pool.acquire() as connection:
-        await connection.execute("UPDATE chat.rooms SET custom = json_build_object('a', repeat('ä', 500 + room_id::int))")
+        await connection.execute(
+            "UPDATE chat.rooms SET custom = json_build_object('a', repeat('ä', 500 + room_id::int))"
+        )
     seen: list[str] = []
     after, more, pages = "", True, 0
     while more:

@@ -126,14 +126,15 @@ async def test_pages_have_every_room_once_while_rooms_are_left_and_written_to(da
     async with running_writer(database_url) as (writer, _):
         rooms = [await create(writer, BEN, command_id=f"c{number}") for number in range(11)]
         seen: list[str] = []
-        after, more = "", True
+        gone = after = ""
+        more = True
         while more:
             page = await counted(pool, after=after, limit=3)
             seen += [one.room for one in page.rooms]
             after, more = page.next, page.more
             if len(seen) == 3:
-                await writer.submit(LeaveRoom("l", after), BEN, "")
                 gone = after
+                await writer.submit(LeaveRoom("l", gone), BEN, "")
                 await send(writer, seen[0], 1, BEN)
     assert sorted(seen) == sorted({*rooms} - {gone})
 
@@ -148,7 +149,7 @@ async def test_each_table_is_read_by_its_keys_whatever_is_known_of_it(pool: Pool
     plans: list[str] = []
     async with pool.acquire() as connection:
 
-        async def plan() -> None:
+        async def add_plans() -> None:
             plans.append(await plan_of(connection, unread_counts._UNREAD, "u_ben", -(2**63), 1001, b"u_ben"))
             asked = ("u_ben", *room_list._TOP, 1001, b"u_ben", None)
             plans.append(await plan_of(connection, room_list._ROOM_LIST, *asked))
@@ -164,18 +165,18 @@ async def test_each_table_is_read_by_its_keys_whatever_is_known_of_it(pool: Pool
             """INSERT INTO chat.mentions SELECT n, 'u_ben', s, 'u_ann', now()
                FROM generate_series(1, 1000) n, generate_series(1, 5) s"""
         )
-        await plan()
+        await add_plans()
         await fill(connection, 20_000, 2, member="u_else", first=10_000)
         await connection.execute("ANALYZE chat.rooms, chat.events, chat.members, chat.reads, chat.mentions")
-        await plan()
+        await add_plans()
         # What is known is now of a time when nobody had called everybody yet.
         await connection.execute(
             """INSERT INTO chat.mentions SELECT n, u, s, 'u_ann', now()
                FROM generate_series(1, 20000) n, generate_series(1, 2) s, unnest(ARRAY['', 'u_else']) u"""
         )
-        await plan()
+        await add_plans()
         await connection.execute("ANALYZE chat.rooms, chat.events, chat.members, chat.reads, chat.mentions")
-        await plan()
+        await add_plans()
     for plan in plans:
         for table in (*tables, "levels"):
             assert f"Seq Scan on {table}" not in plan, plan

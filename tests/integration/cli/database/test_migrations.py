@@ -110,7 +110,10 @@ async def test_rooms_that_were_there_before_are_found_by_their_folded_names(empt
            VALUES (1, 1, 1, now(), 'Οδός Cafe\u0301', 'public', 'u'), (2, 1, 1, now(), 'Ωδή', 'direct', 'u')""",
     )
     await asyncio.to_thread(migrations.upgrade, empty_database)
-    for kind, search, index in (("private", "ΟΔΌΣ CAFE", "rooms_name_idx"), ("public", "ωδη", "rooms_private_name_idx")):
+    for kind, search, index in (
+        ("private", "ΟΔΌΣ CAFE", "rooms_name_idx"),
+        ("public", "ωδη", "rooms_private_name_idx"),
+    ):
         found = f"""SELECT room_id FROM chat.rooms
                     WHERE kind <> '{kind}' AND chat.name_parts(name) @> chat.name_parts('{search}')"""
         by_index = ("SET enable_seqscan = off", "SET enable_indexscan = off")
