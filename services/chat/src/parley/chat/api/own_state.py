@@ -17,13 +17,14 @@ from parley.chat.notifications.inbox import (
     ReadNotifications,
 )
 from parley.chat.notifications.push_subscriptions import GetPushKey, PushKey, SubscribePush, UnsubscribePush
-from parley.chat.reading import preferences, receipts, room_list, thread_list
+from parley.chat.reading import preferences, receipts, room_list, thread_list, unread_counts
 from parley.chat.reading.preferences import GetPreferences, Preferences, SetLevel, SetPreferences
 from parley.chat.reading.read_cursors import MarkRead, MarkUnread, ReadChange, ReadState
 from parley.chat.reading.receipts import GetReceipts, Receipts
 from parley.chat.reading.room_list import ListMyRooms, RoomListPage
 from parley.chat.reading.thread_cursors import MarkThreadRead, ThreadReadChange, ThreadReadState
 from parley.chat.reading.thread_list import ListThreads, ThreadPage
+from parley.chat.reading.unread_counts import ListUnread, UnreadPage
 from parley.chat.slash import offered
 from parley.chat.slash.invocations import (
     AskedOfBot,
@@ -81,6 +82,10 @@ OWN_ROUTES: tuple[StateRoute, ...] = (
     StateRoute(
         "rooms", ListMyRooms, RoomListPage, "GET", "/me/rooms",
         "The rooms one is in or invited to, the most active first, with what is unread.", on_reads(room_list.room_list),
+    ),
+    StateRoute(
+        "unread", ListUnread, UnreadPage, "GET", "/me/unread",
+        "How much is unread in each room one is in.", on_reads(unread_counts.unread_counts),
     ),
     StateRoute(
         "preferences", GetPreferences, Preferences, "GET", "/me/preferences",
