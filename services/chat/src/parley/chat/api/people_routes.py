@@ -1,4 +1,4 @@
-"""The table of blocks, reports and lists of moderators: what is in no room's log, and needs no `id` to be sent again.
+"""The table of blocks, reports, lists of moderators and presence: in no room's log, and sent again without an `id`.
 
 Socket routes, REST routes, and the documents of both are made from it, as from the table of commands. Over HTTP the
 fields in braces come from the path, and the others from the query of a GET or from the body.
@@ -13,6 +13,8 @@ from typing import Any
 from parley.chat.api import audited
 from parley.chat.log.database import reachable
 from parley.chat.moderation import blocks, reports, room_lists
+from parley.chat.signals import present_members
+from parley.chat.signals.room_signals import OwnPresence
 from parley.chat.state import ChatState
 from parley.framework import Context, Identity, Router
 
@@ -32,6 +34,8 @@ class PeopleRoute:
     """Whether it is refused to who may read only."""
     own: bool = False
     """Whether it protects its sender from others, which who is suspended may as well."""
+    over_socket: Callable[[Context[ChatState], Any], Awaitable[Any]] | None = None
+    """What answers over the socket, if the connection has to do with it. Others need not wait for it."""
 
 
 async def _block(chat: ChatState, identity: Identity, said: blocks.BlockUser, _correlation: str) -> None:
@@ -77,6 +81,26 @@ async def _invites(
     return await room_lists.invites(chat.reads, identity, asked)
 
 
+async def _present(
+    chat: ChatState, identity: Identity, asked: present_members.ListPresence, _correlation: str
+) -> present_members.PresencePage:
+    return await chat.signals.present.page(identity, asked)
+
+
+async def _own_presence(
+    chat: ChatState, identity: Identity, _asked: present_members.GetOwnPresence, _correlation: str
+) -> present_members.OwnPresenceState:
+    return await chat.signals.present.own(identity)
+
+
+async def _choose_presence(chat: ChatState, identity: Identity, own: OwnPresence, _correlation: str) -> None:
+    await chat.signals.choose_elsewhere(identity, own)
+
+
+async def _choose_presence_here(context: Context[ChatState], own: OwnPresence) -> None:
+    await context.state.signals.choose(context, own)
+
+
 PEOPLE_ROUTES: tuple[PeopleRoute, ...] = (
     PeopleRoute(
         "user.block", blocks.BlockUser, None, "POST", "/me/blocks",
@@ -111,17 +135,33 @@ PEOPLE_ROUTES: tuple[PeopleRoute, ...] = (
         "invites", room_lists.ListInvites, room_lists.InviteList, "GET", "/rooms/{room}/invites",
         "The links into a room.", _invites, writes=False,
     ),
+    PeopleRoute(
+        "presence.list", present_members.ListPresence, present_members.PresencePage, "GET", "/rooms/{room}/presence",
+        "Who of a room is there now.", _present, writes=False,
+    ),
+    PeopleRoute(
+        "presence.own", present_members.GetOwnPresence, present_members.OwnPresenceState, "GET", "/me/presence",
+        "What one is shown as, and what of it was chosen.", _own_presence, writes=False,
+    ),
+    PeopleRoute(
+        "presence.set", OwnPresence, None, "POST", "/me/presence",
+        "What one is shown as, on all devices; and whether this one is idle.", _choose_presence, writes=False,
+        own=True, over_socket=_choose_presence_here,
+    ),
 )  # fmt: skip
 
 
 def add_people_routes(router: Router[ChatState], timeout: float) -> None:
     """Route what is in the table, each to a controller of its own."""
     for row in PEOPLE_ROUTES:
-        router.route(row.name, _controller(row), timeout=timeout, writes=row.writes, own=row.own)
+        pipelined = row.over_socket is not None
+        router.route(row.name, _controller(row), pipelined=pipelined, timeout=timeout, writes=row.writes, own=row.own)
 
 
 def _controller(row: PeopleRoute) -> Callable[..., Any]:
     async def controller(context: Context[ChatState], payload: Any) -> Any:
+        if row.over_socket is not None:
+            return await row.over_socket(context, payload)
         with reachable():
             return await row.answer(context.state, context.identity, payload, context.correlation)
 
