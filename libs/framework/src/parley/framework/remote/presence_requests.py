@@ -76,8 +76,11 @@ class PresentUsers:
 
     def shown(self) -> dict[str, ShownState]:
         """Return what others are shown: a state of each user, without those who do not want to be seen."""
-        states = {user_id: shown_state((entry,)) for user_id, entry in self.entries.items()}
-        return {user_id: state for user_id, state in states.items() if state != "offline"}
+        states: dict[str, ShownState] = {}
+        for user_id, entry in self.entries.items():
+            if (state := shown_state((entry,))) != "offline":
+                states[user_id] = state
+        return states
 
 
 def merged(rooms: Collection[str], parts: Iterable[PresencePart], *, partial: bool) -> dict[str, PresentUsers]:
