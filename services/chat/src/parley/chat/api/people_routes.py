@@ -35,7 +35,9 @@ class PeopleRoute:
     own: bool = False
     """Whether it protects its sender from others, which who is suspended may as well."""
     over_socket: Callable[[Context[ChatState], Any], Awaitable[Any]] | None = None
-    """What answers over the socket, if the connection has to do with it. Others need not wait for it."""
+    """What answers over the socket, if the connection has to do with it."""
+    pipelined: bool = False
+    """Whether a connection's next events need not wait for it, since it waits for gateways."""
 
 
 async def _block(chat: ChatState, identity: Identity, said: blocks.BlockUser, _correlation: str) -> None:
@@ -137,16 +139,16 @@ PEOPLE_ROUTES: tuple[PeopleRoute, ...] = (
     ),
     PeopleRoute(
         "presence.list", present_members.ListPresence, present_members.PresencePage, "GET", "/rooms/{room}/presence",
-        "Who of a room is there now.", _present, writes=False,
+        "Who of a room is there now.", _present, writes=False, pipelined=True,
     ),
     PeopleRoute(
         "presence.own", present_members.GetOwnPresence, present_members.OwnPresenceState, "GET", "/me/presence",
-        "What one is shown as, and what of it was chosen.", _own_presence, writes=False,
+        "What one is shown as, and what of it was chosen.", _own_presence, writes=False, pipelined=True,
     ),
     PeopleRoute(
         "presence.set", OwnPresence, None, "POST", "/me/presence",
         "What one is shown as, on all devices; and whether this one is idle.", _choose_presence, writes=False,
-        own=True, over_socket=_choose_presence_here,
+        own=True, over_socket=_choose_presence_here, pipelined=True,
     ),
 )  # fmt: skip
 
@@ -154,8 +156,9 @@ PEOPLE_ROUTES: tuple[PeopleRoute, ...] = (
 def add_people_routes(router: Router[ChatState], timeout: float) -> None:
     """Route what is in the table, each to a controller of its own."""
     for row in PEOPLE_ROUTES:
-        pipelined = row.over_socket is not None
-        router.route(row.name, _controller(row), pipelined=pipelined, timeout=timeout, writes=row.writes, own=row.own)
+        router.route(
+            row.name, _controller(row), pipelined=row.pipelined, timeout=timeout, writes=row.writes, own=row.own
+        )
 
 
 def _controller(row: PeopleRoute) -> Callable[..., Any]:
