@@ -7,13 +7,13 @@ shown for a while.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from parley.common.errors import Code
-from parley.common.wire.operations import Look, LookResult, SetPresence
-from parley.common.wire.presence import PresenceChanges, PresentUser
+from parley.common.wire.operations import Look, LookResult, PresentReport, SetPresence
+from parley.common.wire.presence import PresenceChanges, PresencePart, PresentUser
 from parley.common.wire.rooms import UnloggedEvent
 from parley.gateway.presence.looked_room import LookedRoom
 from parley.gateway.presence.lookers import MAX_LOOKS
@@ -50,6 +50,11 @@ class FakePresence:
     def stop(self, room: str, looker: FakeConnection) -> None:
         """Show a connection no more of a room."""
         self._lookers.pop((room, looker), None)
+
+    def present(self, namespace: str, rooms: Iterable[str]) -> PresentReport:
+        """Say who is in rooms, once."""
+        parts = [PresencePart(namespace, room, self._entries(room), whole=True) for room in rooms]
+        return PresentReport(GATEWAY, sum(len(part.users) for part in parts), parts)
 
     def set(self, connections: Collection[FakeConnection], wanted: SetPresence) -> None:
         """Set what the users of these connections chose, or whether the connections are idle."""

@@ -123,7 +123,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
-        notifier = Notifier(reads, rooms, PUSH_AFTER)
+        signals = RoomSignals(rooms, runtime.emitter(NAMESPACE), RoomPlaces(reads))
+        notifier = Notifier(reads, rooms, PUSH_AFTER, signals.present.online)
         cursors.on_moved = notifier.cursors_moved
         files = open_files(reads, settings)
         fetcher = PublicFetcher()
@@ -135,8 +136,6 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
-        places = RoomPlaces(reads)
-        signals = RoomSignals(rooms, places)
         drafts = DraftKeeper(reads, rooms, settings.chat_max_body)
         key = settings.chat_push_key.get_secret_value()
         signer = PushSigner(key, settings.chat_push_contact) if key else None
@@ -160,7 +159,9 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             "drafts": drafts.run(),
             "scheduled messages": scheduler.run(),
             "slash commands": own.invocations.run(),
-            "rates of users": _sweep(rates, signals.typing_rates, signals.choice_rates, own.invocations.rates),
+            "rates of users": _sweep(
+                rates, signals.typing_rates, signals.choice_rates, own.invocations.rates, signals.present.rates
+            ),
         }
         if previews is not None:
             running["previews"] = previews.run()
@@ -174,7 +175,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         try:
             yield state
         finally:
-            await places.close()
+            await signals.close()
             await state.log.close()
             await cursors.flush()
             await thread_cursors.flush()

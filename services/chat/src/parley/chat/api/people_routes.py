@@ -1,12 +1,14 @@
-"""The table of blocks, reports and lists of moderators: none of it is in a log."""
+"""The table of blocks, reports, lists of moderators and presence: none of it is in a log."""
 
 from __future__ import annotations
 
 from parley.chat.api import audited
 from parley.chat.api.state_routes import StateRoute, on_reads
 from parley.chat.moderation import blocks, reports, room_lists
+from parley.chat.signals import present_members
+from parley.chat.signals.room_signals import OwnPresence
 from parley.chat.state import ChatState
-from parley.framework import Identity
+from parley.framework import Context, Identity
 
 
 async def _resolve(
@@ -14,6 +16,27 @@ async def _resolve(
 ) -> reports.ReportView:
     await audited.record_resolution(chat, said, identity, correlation)
     return await reports.resolve(chat.reads, identity, said)
+
+
+async def _present(
+    chat: ChatState, identity: Identity, asked: present_members.ListPresence, _correlation: str
+) -> present_members.PresencePage:
+    return await chat.signals.present.page(identity, asked)
+
+
+async def _own_presence(
+    chat: ChatState, identity: Identity, _asked: present_members.GetOwnPresence, _correlation: str
+) -> present_members.OwnPresenceState:
+    return await chat.signals.present.own(identity)
+
+
+async def _choose_presence(chat: ChatState, identity: Identity, own: OwnPresence, _correlation: str) -> None:
+    await chat.signals.choose_elsewhere(identity, own)
+
+
+async def _choose_presence_here(context: Context[ChatState], own: OwnPresence) -> None:
+    """What one is shown as, on all devices; and whether this one is idle."""
+    await context.state.signals.choose(context, own)
 
 
 PEOPLE_ROUTES: tuple[StateRoute, ...] = (
@@ -50,5 +73,18 @@ PEOPLE_ROUTES: tuple[StateRoute, ...] = (
     StateRoute(
         "invites", room_lists.ListInvites, room_lists.InviteList, "GET", "/rooms/{room}/invites",
         "The links into a room.", on_reads(room_lists.invites),
+    ),
+    StateRoute(
+        "presence.list", present_members.ListPresence, present_members.PresencePage, "GET", "/rooms/{room}/presence",
+        "Who of a room is there now.", _present, pipelined=True,
+    ),
+    StateRoute(
+        "presence.own", present_members.GetOwnPresence, present_members.OwnPresenceState, "GET", "/me/presence",
+        "What one is shown as, and what of it was chosen.", _own_presence, pipelined=True,
+    ),
+    StateRoute(
+        "presence.set", OwnPresence, None, "POST", "/me/presence",
+        "What one is shown as, on all devices; and whether this one is idle.", _choose_presence,
+        over_socket=_choose_presence_here, pipelined=True,
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ from parley.chat.previews import link_previews
 from parley.chat.previews.link_previews import AskPreview, LinkPreview
 from parley.chat.queries import history, pinned, reactors, sync
 from parley.chat.search.finder import Search, SearchPage
-from parley.chat.signals.room_signals import LookAtRoom, OwnPresence, Typing, TypingSignal
+from parley.chat.signals.room_signals import LookAtRoom, Typing, TypingSignal
 from parley.chat.state import ChatState
 from parley.framework import Context, Presence, PresenceChanges, RoomLog, Router
 
@@ -86,12 +86,6 @@ async def signal_typing(context: Context[ChatState], typing: Typing) -> None:
 async def look_at_room(context: Context[ChatState], look: LookAtRoom) -> Presence | None:
     """Who is in a room, and from then on what changes."""
     return await context.state.signals.look(context, look)
-
-
-@router.on("presence.set", pipelined=True, writes=False, own=True)
-async def choose_presence(context: Context[ChatState], own: OwnPresence) -> None:
-    """What one is shown as, on all devices; and whether this one is idle."""
-    await context.state.signals.choose(context, own)
 
 
 @router.on("search", timeout=TIMEOUT, writes=False)

@@ -37,6 +37,8 @@ class StateRoute:
     """Whether one who asks over HTTP may leave out the `id`, and so gives up asking the same again."""
     over_socket: Callable[..., Any] | None = None
     """The controller over the socket, where that has to do with the connection as well."""
+    pipelined: bool = False
+    """Whether others need not wait for it over the socket."""
 
     @property
     def own(self) -> bool:

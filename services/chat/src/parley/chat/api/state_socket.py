@@ -20,7 +20,7 @@ def add_state_routes(router: Router[ChatState], rows: Iterable[StateRoute], time
     """Route what is in a table, each row to a controller of its own."""
     for row in rows:
         controller = row.over_socket or _controller(row)
-        router.route(row.name, controller, timeout=timeout, writes=row.writes, own=row.own)
+        router.route(row.name, controller, pipelined=row.pipelined, timeout=timeout, writes=row.writes, own=row.own)
 
 
 def _controller(row: StateRoute) -> Callable[..., Any]:
