@@ -56,6 +56,8 @@ PUSH_AFTER = 3.0
 """Seconds that a notification may be read on another device before it is pushed."""
 INDEX_WITHIN = 60.0
 """Seconds that messages may wait to be found by a search while many come. `search` says that the index is behind."""
+INDEXED_AT_ONCE = 2_000
+"""Events that the index takes at once. What is read around a page of the log is the same for a small one."""
 SWEEP_INTERVAL = 10.0
 """Seconds between two sweeps of the per-user request rates."""
 
@@ -92,9 +94,12 @@ def _also(cursors: ReadCursors, thread_cursors: ThreadCursors, publisher: Publis
 def _own_consumers(reads: Pool, notifier: Notifier, files: Files | None) -> dict[str, OwnConsumer]:
     """Return the consumers of the log that chat has for itself, by their names."""
     own = {
-        notifying.NAME: OwnConsumer(EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED),
+        notifying.NAME: OwnConsumer(
+            EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED, noted=notifying.NAMING
+        ),
         term_index.NAME: OwnConsumer(
-            term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS, may_wait=INDEX_WITHIN
+            term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS, may_wait=INDEX_WITHIN,
+            most=INDEXED_AT_ONCE,
         ),
     }
     if files is not None:

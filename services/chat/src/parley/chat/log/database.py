@@ -177,6 +177,8 @@ def session_settings(name: str, *, lock: float, idle: float) -> dict[str, str]:
         "idle_in_transaction_session_timeout": _milliseconds(idle),
         # Compiling a statement takes longer than these statements run.
         "jit": "off",
+        # So does starting a process to help with one.
+        "max_parallel_workers_per_gather": "0",
     }
 
 

@@ -59,8 +59,9 @@ outages = OutageLog(log, "cannot delete old notifications")
 
 NAME = "chat.notifications"
 """The name under which chat knows how far this is."""
-WANTED = f"""(type <> {MessageSent.NUMBER} OR data::text LIKE '%"mention%' OR data::text LIKE '%"reply_to"%'
-  OR room_id IN (
+NAMING = """e.data::text LIKE '%"mention%' OR e.data::text LIKE '%"reply_to"%'"""
+"""Of messages, those that mention somebody or answer somebody."""
+WANTED = f"""(type <> {MessageSent.NUMBER} OR noted OR room_id IN (
     SELECT direct.room_id FROM (SELECT DISTINCT room_id FROM page) q CROSS JOIN LATERAL (
       SELECT r.room_id FROM chat.rooms r WHERE r.room_id = q.room_id AND r.kind = 'direct' LIMIT 1
     ) direct

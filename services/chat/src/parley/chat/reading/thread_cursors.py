@@ -91,7 +91,7 @@ class ThreadCursors:
         """Move the cursors of those who replied in threads past their replies."""
         for recorded in appended:
             # Few messages are replies, and looking for the name of the field is much quicker than decoding.
-            if recorded.type != MessageSent.TYPE or not recorded.actor_id or b'"thread":' not in recorded.data:
+            if b'"thread":' not in recorded.data or recorded.type != MessageSent.TYPE or not recorded.actor_id:
                 continue
             if (thread := _thread_of.decode(recorded.data).thread) is not None:
                 # Where too many wait, one more reply of their own is shown as unread.
