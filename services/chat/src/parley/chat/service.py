@@ -98,7 +98,10 @@ def _own_consumers(reads: Pool, notifier: Notifier, files: Files | None) -> dict
             EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED, noted=notifying.NAMING
         ),
         term_index.NAME: OwnConsumer(
-            term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS, may_wait=INDEX_WITHIN,
+            term_index.EVENTS,
+            TermIndex(reads).consume,
+            term_index.ALL_VERSIONS,
+            may_wait=INDEX_WITHIN,
             most=INDEXED_AT_ONCE,
         ),
     }

@@ -77,6 +77,7 @@ class OwnConsumer(NamedTuple):
     may_wait: float = 0.0
     most: int = MOST
 
+
 class _Consumer:
     """One consumer, while this process hands the log over to it."""
 
