@@ -19,7 +19,7 @@ from parley.chat.log import tail
 from parley.chat.log.database import Pool, PostgresConnection
 from parley.chat.log.position import BEGINNING, Position
 from parley.chat.log.tail import SETTINGS, Tail
-from parley.chat.notifications.notifier import NAMING, WANTED
+from parley.chat.notifications.notifier import WANTED
 from parley.cli.database.incarnation import begin_incarnation
 from tests.support.chat.bulk_rows import fill
 from tests.support.chat.plans import FILL, plan_nodes
@@ -184,7 +184,7 @@ async def test_the_tail_is_found_by_its_summaries_whatever_the_statistics(databa
 
     await session.execute(f"PREPARE heads AS {tail._HEADS}")
     await session.execute(f"PREPARE events AS {tail._EVENTS}")
-    await session.execute(f"PREPARE concerning AS {tail._events(WANTED, NAMING)}")
+    await session.execute(f"PREPARE concerning AS {tail._events(WANTED)}")
     await pool.fetch("ALTER TABLE chat.events SET (autovacuum_enabled = off)")
     fresh = await plan("heads"), await plan("events")
     concerning = await plan("concerning")

@@ -94,9 +94,7 @@ def _also(cursors: ReadCursors, thread_cursors: ThreadCursors, publisher: Publis
 def _own_consumers(reads: Pool, notifier: Notifier, files: Files | None) -> dict[str, OwnConsumer]:
     """Return the consumers of the log that chat has for itself, by their names."""
     own = {
-        notifying.NAME: OwnConsumer(
-            EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED, noted=notifying.NAMING
-        ),
+        notifying.NAME: OwnConsumer(EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED),
         term_index.NAME: OwnConsumer(
             term_index.EVENTS,
             TermIndex(reads).consume,

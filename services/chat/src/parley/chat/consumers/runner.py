@@ -25,7 +25,7 @@ from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.database import DATABASE_ERRORS, fault_of
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
-from parley.chat.log.tail import ANNOUNCEMENTS, LAG, EventsPage, Tail
+from parley.chat.log.tail import ALL, ANNOUNCEMENTS, LAG, EventsPage, Tail, Wanted
 from parley.common.process.outage_log import OutageLog
 from parley.common.sqlstate import Fault
 from parley.common.wire import subjects
@@ -61,19 +61,18 @@ OWN_PREFIX = "chat."
 class OwnConsumer(NamedTuple):
     """A consumer that is chat itself: the events that it wants, and what they are handed to.
 
-    It begins at the beginning of the log, or else with what follows its first start. `wanted` and `noted` are SQL that
-    says more about which events it wants (`Tail.events`); it is handed `most` at once. Where a new version makes
-    something else of the events, it has another name; `before` is how the names of all its versions begin, of which
-    only the present one is kept. While this process has much to commit, it may wait for so many seconds (`may_wait`),
-    so that a rush of messages is not slowed down.
+    It begins at the beginning of the log, or else with what follows its first start. `wanted` says more about
+    which events it wants; it is handed `most` at once. Where a new version makes something else of the events, it has
+    another name; `before` is how the names of all its versions begin, of which only the present one is kept. While this
+    process has much to commit, it may wait for so many seconds (`may_wait`), so that a rush of messages is not slowed
+    down.
     """
 
     events: str
     consume: Callable[[list[LogEvent]], Awaitable[None]]
     before: str = ""
     beginning: bool = True
-    wanted: str = "true"
-    noted: str = "false"
+    wanted: Wanted = ALL
     may_wait: float = 0.0
     most: int = MOST
 
@@ -85,7 +84,7 @@ class _Consumer:
         self.row = row
         self.kinds = matching(row.events)
         self.position: Position = row.position
-        self.wanted, self.noted = ("true", "false") if own is None else (own.wanted, own.noted)
+        self.wanted = ALL if own is None else own.wanted
         self.may_wait = 0.0 if own is None else own.may_wait
         self.pace = Pace() if own is None else Pace(own.most)
         self.tail = Tail()
@@ -191,9 +190,8 @@ class ConsumerRunner:
                 return INTERVAL
             connection = await self._leadership.connection()
             page = await one.tail.events(
-                connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=one.wanted,
-                noted=one.noted,
-            )  # fmt: skip
+                connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=one.wanted
+            )
         one.scan = next_scan(one.scan, one.pace.most, len(page.events))
         # An event that was erased before it was handed over has nothing left to process.
         events = [event for event in page.events if event.event_id != one.row.skip and not event.erased]

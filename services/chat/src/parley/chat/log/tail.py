@@ -89,18 +89,34 @@ SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, sequence) CROSS
 _SIZE = "octet_length(e.data::text) + octet_length(e.actor_name) + 300"
 
 
+class Wanted(NamedTuple):
+    """SQL for which events of a page are wanted.
+
+    It is about `page`, which has of each event `type`, `room_id`, `sequence`, and as `noted` what the SQL of that name
+    says of the event `e`.
+    """
+
+    of_page: str = "true"
+    noted: str = "false"
+
+
+ALL = Wanted()
+
+
 # Most consumers want few events, so that a page is narrow, and no more than the comparison is done for the others. An
 # event that is taken is read at its place in the table, which cannot change within a statement. The last event that
 # was looked through comes in the end, where the page is full.
-def _events(wanted: str, noted: str) -> str:
+def _events(wanted: Wanted) -> str:
     return f"""
 WITH page AS MATERIALIZED (
-  SELECT e.ctid AS place, e.transaction_id, e.room_id, e.sequence, e.type, {_SIZE} AS bytes, {noted} AS noted {_UNREAD}
+  SELECT e.ctid AS place, e.transaction_id, e.room_id, e.sequence, e.type, {_SIZE} AS bytes,
+    {wanted.noted} AS noted
+  {_UNREAD}
 ), sized AS MATERIALIZED (
   SELECT count(*) AS size FROM page
 ), counted AS MATERIALIZED (
   SELECT place, row_number() OVER told AS ordinal, sum(bytes) OVER told - bytes AS before
-  FROM page WHERE type = ANY($8::smallint[]) AND ({wanted})
+  FROM page WHERE type = ANY($8::smallint[]) AND ({wanted.of_page})
   WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
 ), taken AS (
   SELECT place, ordinal, true AS taken
@@ -121,7 +137,7 @@ FROM chat.log l LEFT JOIN (
 """
 
 
-_EVENTS = _events("true", "false")
+_EVENTS = _events(ALL)
 
 # The events before these ones in their rooms that belong to a later transaction, and not to the one that the position
 # is within: those were read. There are almost never any.
@@ -208,17 +224,15 @@ class Tail:
         *,
         most: int,
         scan: int,
-        wanted: str = "true",
-        noted: str = "false",
+        wanted: Wanted = ALL,
     ) -> EventsPage:
         """Return the next events whose type has one of these numbers, and which are `wanted`.
 
-        These are at most `most` events, found among the next `scan`. `wanted` is SQL about `page`, which has of each
-        event `type`, `room_id`, `sequence`, and as `noted` what the SQL of that name says of the event `e`. Events that
-        are read because they stand before wanted ones may not be wanted.
+        These are at most `most` events, found among the next `scan`. Events that are read because they stand before
+        wanted ones may not be wanted.
         """
         below = self._stride.below(position)
-        statement = _EVENTS if wanted == "true" else _events(wanted, noted)
+        statement = _EVENTS if wanted is ALL else _events(wanted)
         rows = await self._fetch(connection, statement, *_from(position, below), scan, list(kinds), most)
         first = rows[0]
         snapshot = Snapshot.parse(first["snapshot"], first["transaction_offset"])
