@@ -54,8 +54,9 @@ OWN = 3
 """Connections that one part has for itself: the writer, the announcer, and the runner of consumers."""
 PUSH_AFTER = 3.0
 """Seconds that a notification may be read on another device before it is pushed."""
-INDEX_WITHIN = 60.0
-"""Seconds that messages may wait to be found by a search while many come. `search` says that the index is behind."""
+AFTER_A_RUSH = 60.0
+"""Seconds that the search index and the deletion of files may wait while many messages come. `search` says that the
+index is behind; a file of a deleted message is refused from the deletion on."""
 INDEXED_AT_ONCE = 2_000
 """Events that the index takes at once. What is read around a page of the log is the same for a small one."""
 SWEEP_INTERVAL = 10.0
@@ -99,12 +100,12 @@ def _own_consumers(reads: Pool, notifier: Notifier, files: Files | None) -> dict
             term_index.EVENTS,
             TermIndex(reads).consume,
             term_index.ALL_VERSIONS,
-            may_wait=INDEX_WITHIN,
+            may_wait=AFTER_A_RUSH,
             most=INDEXED_AT_ONCE,
         ),
     }
     if files is not None:
-        own[cleanup.NAME] = OwnConsumer(cleanup.EVENTS, files.cleanup.consume)
+        own[cleanup.NAME] = OwnConsumer(cleanup.EVENTS, files.cleanup.consume, may_wait=AFTER_A_RUSH)
     return own
 
 

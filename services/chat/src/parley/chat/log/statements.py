@@ -229,8 +229,9 @@ SELECT r.*, m.*, own.*, CASE WHEN r.kind = 'direct' THEN ARRAY(
 # the lock, and a room whose `changed` has moved is left out. The sequences are made from them, so messages of many
 # processes never conflict. If a command's id was used before, the statement only names the command and appends nothing.
 # The events are one array of rows. An array for each column costs both sides twice as much.
-_NEW_EVENTS = """unnest($5::chat.new_event[]) WITH ORDINALITY
-    AS q(room_id, ordinal, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data, place)"""
+_NEW_EVENTS = """unnest($5::chat.new_event[]) WITH ORDINALITY AS q(
+    room_id, ordinal, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data, place
+  )"""
 APPEND_KNOWN = """
 WITH resent AS MATERIALIZED (
   SELECT q.place FROM {new_events}
