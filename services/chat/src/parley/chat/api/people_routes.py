@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from parley.chat.api import audited
+from parley.chat.api.files import files_of
+from parley.chat.attachments.downloads import FileAddresses
+from parley.chat.attachments.file_tickets import ReportOfTicket
 from parley.chat.log.database import reachable
-from parley.chat.moderation import blocks, reports, room_lists
+from parley.chat.moderation import blocks, reported_files, reports, room_lists
+from parley.chat.queries.visibility import key_of
 from parley.chat.state import ChatState
+from parley.common.wire.rights import Right
 from parley.framework import Context, Identity, Router
 
 
@@ -65,6 +70,13 @@ async def _resolve(
     return await reports.resolve(chat.reads, identity, said)
 
 
+async def _report_files(
+    chat: ChatState, identity: Identity, asked: reported_files.AskReportFiles, _correlation: str
+) -> FileAddresses:
+    report = ReportOfTicket(key_of(asked.room), asked.report, identity.may(Right.MODERATE))
+    return await files_of(chat).downloads.of_report(identity.user_id, report)
+
+
 async def _restrictions(
     chat: ChatState, identity: Identity, asked: room_lists.ListRestrictions, _correlation: str
 ) -> room_lists.RestrictionList:
@@ -101,6 +113,11 @@ PEOPLE_ROUTES: tuple[PeopleRoute, ...] = (
     PeopleRoute(
         "report.resolve", reports.ResolveReport, reports.ReportView, "POST", "/rooms/{room}/reports/{report}/resolve",
         "Take a report out of the queue, and say what became of it.", _resolve,
+    ),
+    PeopleRoute(
+        "report.files", reported_files.AskReportFiles, FileAddresses, "GET", "/rooms/{room}/reports/{report}/files",
+        "Addresses of the files of a reported message, for some minutes; for who sees the report.", _report_files,
+        writes=False,
     ),
     PeopleRoute(
         "restrictions", room_lists.ListRestrictions, room_lists.RestrictionList, "GET", "/rooms/{room}/restrictions",
