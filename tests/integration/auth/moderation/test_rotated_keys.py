@@ -142,5 +142,5 @@ async def test_what_a_key_left_to_be_done_goes_on_after_rotations_unless_one_had
         await end_overlap(auth)
         assert await done() == [False, False, False, True, True]
         headers = {"Authorization": f"Bearer {owner}"}
-        assert (await auth.http.delete(path.removesuffix("/rotate"), headers=headers)).status_code == 200
+        assert (await auth.client.delete(path.removesuffix("/rotate"), headers=headers)).status_code == 200
         assert await done() == [False] * 5

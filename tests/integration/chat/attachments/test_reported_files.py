@@ -14,6 +14,7 @@ from parley.chat.attachments.cleanup import FileCleanup
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures
 from parley.chat.log.erasure.ledger import Ledger
+from parley.chat.moderation import reports
 from tests.support.bus import running_bus
 from tests.support.chat.erasing import erase
 from tests.support.chat.rest_api import Rest, running_rest
@@ -61,22 +62,27 @@ class Scene:
         _, sent = await ben.message(self.room, upload, body="look")
         return upload, sent["sequence"]
 
-    async def ask(self, method: str, path: str, body: Any = None, *, user: str = "ann") -> dict[str, Any]:
-        status, answer = await self.rest.send(method, path, body, user=user)
+    async def ask(self, method: str, path: str, body: Any = None, *, user: str = "ann", **query: Any) -> dict[str, Any]:
+        status, answer = await self.rest.send(method, path, body, user=user, **query)
         assert status == 200, answer
         return answer
 
     async def report(self, user: str = "cat", **fields: Any) -> str:
-        said = {"id": f"by {user}", "message": self.message, "category": "hate"} | fields
+        said = {"id": f"by-{user}", "message": self.message, "category": "hate"} | fields
         return (await self.ask("POST", f"/rooms/{self.room}/reports", said, user=user))["report"]
 
     async def delete(self, user: str = "ben") -> None:
         """Delete the message, and wait until its files were dealt with."""
         await self.ask("POST", f"/rooms/{self.room}/messages/{self.message}/delete", {}, user=user)
-        query = "SELECT state FROM chat.uploads WHERE upload_id = $1"
+        # It is kept for a moment in any case, before it is asked whether a report names it.
+        query = """
+        SELECT u.state = 'kept' AND EXISTS (
+          SELECT FROM chat.reports r WHERE r.copy::text LIKE '%' || u.upload_id || '%'
+        ) FROM chat.uploads u WHERE u.upload_id = $1
+        """
 
         async def dealt_with() -> bool:
-            return await self.pool.fetchval(query, UUID(self.upload)) in {None, "kept"}
+            return await self.pool.fetchval(query, UUID(self.upload)) in {None, True}
 
         await until(dealt_with, "the consumer has heard of it")
 
@@ -107,7 +113,7 @@ async def test_a_moderator_sees_the_file_of_a_reported_message_that_was_deleted_
     scene: Scene,
 ):
     report = await scene.report()
-    (view,) = (await scene.ask("GET", f"/reports?room={scene.room}", user="dan"))["reports"]
+    (view,) = (await scene.ask("GET", "/reports", user="dan", room=scene.room))["reports"]
     reported = next(one for one in view["copy"] if one["sequence"] == scene.message)
     assert reported["attachments"] == [
         {"id": scene.upload, "name": "vile.txt", "type": "text/plain", "size": len(VILE)}
@@ -145,7 +151,7 @@ async def test_it_is_kept_until_the_last_of_its_reports_is_closed(scene: Scene):
 async def test_files_of_what_is_around_a_reported_message_are_not_kept(scene: Scene):
     _, sequence = await scene.sent(b"another one")
     report = await scene.report(message=sequence)
-    (view,) = (await scene.ask("GET", f"/reports?room={scene.room}", user="dan"))["reports"]
+    (view,) = (await scene.ask("GET", "/reports", user="dan", room=scene.room))["reports"]
     assert [one["sequence"] for one in view["copy"] if "attachments" in one] == [sequence]
     await scene.delete()
     assert not scene.kept()
@@ -196,7 +202,7 @@ async def test_what_nobody_reported_goes_with_its_message_and_what_is_closed_lon
     await scene.resolve(report)
     await scene.days_pass(31)
     await scene.delete()
-    assert not scene.kept()
+    await until(lambda: not scene.kept(), "it is removed")
 
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["there", "deleted"])
@@ -230,25 +236,57 @@ async def test_an_erasure_goes_over_reports_at_once_for_readers_and_then_for_the
     assert await scene.pool.fetchval("SELECT count(*) FROM chat.uploads") == 0
 
 
-async def test_a_report_made_while_the_message_is_deleted_names_what_is_kept_and_nothing_else(scene: Scene):
-    for number in range(12):
-        scene.upload, scene.message = await scene.sent(b"%d" % number)
-        path, said = f"/rooms/{scene.room}/reports", {"id": f"r{number}", "message": scene.message, "category": "spam"}
-        (status, answer), _ = await asyncio.gather(
-            scene.rest.send("POST", path, said, user="cat"), scene.delete()
-        )  # fmt: skip
-        if status != 200:
-            assert answer["error"]["code"] == "not_found"
-            continue
-        named = await scene.files(answer["report"])
-        assert [one["id"] for one in named] == ([scene.upload] if scene.kept() else [])
-        (view,) = [
-            one
-            for one in (await scene.ask("GET", f"/reports?room={scene.room}&limit=50", user="dan"))["reports"]
-            if one["report"] == answer["report"]
-        ]
-        copied = next(one for one in view["copy"] if one["sequence"] == scene.message)
-        assert bool(copied.get("attachments")) is scene.kept()
+async def test_files_of_a_message_that_is_deleted_while_a_report_names_them_wait_for_the_report(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    named, go_on = asyncio.Event(), asyncio.Event()
+    files = reports._files
+
+    async def slowly(*of: Any) -> Any:
+        found = await files(*of)
+        named.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(reports, "_files", slowly)
+    reporting = asyncio.create_task(scene.report())
+    await named.wait()
+    deleting = asyncio.create_task(scene.delete())
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%kept%'"
+
+    async def heard_of_it() -> bool:
+        return not scene.kept() or await scene.pool.fetchval(waits) > 0
+
+    await until(heard_of_it, "the files are about to be removed")
+    go_on.set()
+    report = await reporting
+    await deleting
+    (file,) = await scene.files(report)
+    assert await scene.fetched(file["url"]) == (200, VILE)
+
+
+async def test_a_report_that_comes_too_late_for_the_files_of_its_message_names_none(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    looked, go_on = asyncio.Event(), asyncio.Event()
+    erasing = reports.open_erasures
+
+    async def slowly(connection: Any) -> Any:
+        looked.set()
+        await go_on.wait()
+        return await erasing(connection)
+
+    monkeypatch.setattr(reports, "open_erasures", slowly)
+    reporting = asyncio.create_task(scene.report())
+    await looked.wait()
+    await scene.delete()
+    go_on.set()
+    report = await reporting
+    monkeypatch.undo()
+    assert await scene.files(report) == []
+    (view,) = (await scene.ask("GET", "/reports", user="dan", room=scene.room))["reports"]
+    assert not any("attachments" in one for one in view["copy"])
+    assert not scene.kept()
 
 
 async def test_files_that_were_kept_are_removed_again_until_they_are_gone(
