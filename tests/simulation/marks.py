@@ -54,6 +54,8 @@ class Moved(NamedTuple):
     certain: bool
     """Whether nothing was broken meanwhile, so that it is stored, and by then."""
     back: bool = False
+    taken: bool = True
+    """Whether it was, by the time of the answer."""
 
 
 class Marks:
@@ -147,18 +149,17 @@ class Marks:
             if one.certain and one.over < mark.began and not undone and mark.sequence < one.sequence:
                 yield f"went back from {one}"
         for back in backs:
-            if back.answered < mark.began:
+            if back.taken and back.answered < mark.began:
                 later = [one.sequence for one in before if one.over > back.began]
                 if mark.sequence > max([back.sequence, *later, *joins]):
                     yield f"was set back by {back}, and nobody read further than {later} since"
 
     def _by_mark(self, mark: Mark) -> Moved:
-        if mark.refused:
-            return Moved(0, mark.began, mark.answered, mark.answered, certain=False)
-        certain = self._calm(mark.began, over := mark.answered + STORED)
-        # What is answered may be what another one said.
-        sequence = mark.sequence if mark.back else mark.asked
-        return Moved(sequence, mark.began, mark.answered, over if certain else math.inf, certain, mark.back)
+        certain = self._calm(mark.began, over := mark.answered + STORED) and not mark.refused
+        # What is answered may be what another one said. One that is refused may have been taken when it was sent first.
+        sequence = mark.sequence if mark.back and not mark.refused else mark.asked
+        until = over if certain else math.inf
+        return Moved(sequence, mark.began, mark.answered, until, certain, mark.back, not mark.refused)
 
     def _by_message(self, sent: Command) -> Moved:
         certain = self._calm(sent.began, over := sent.answered + SENT_STORED)

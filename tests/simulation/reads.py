@@ -46,7 +46,7 @@ async def advance_cursors(database: Database, transaction: Transaction, args: Ar
     for room_id, user_id, sequence, number in sorted(zip(*columns, strict=True)):
         await database.lock(("read", room_id, user_id), transaction)
         known = database.tables.reads.get((room_id, user_id))
-        if known is None or known["sequence"] < sequence:
+        if known is None or _is_behind(known, sequence):
             _put_cursor(database, transaction, room_id, user_id, sequence, number)
             room = database.tables.rooms[room_id]
             about = {name: room[name] for name in ("changed", "member_count", "messages")}
@@ -54,6 +54,10 @@ async def advance_cursors(database: Database, transaction: Transaction, args: Ar
                 Row(room_id=room_id, user_id=user_id, sequence=sequence, number=number, **about, private=False)
             )
     return moved
+
+
+def _is_behind(known: Row, sequence: int) -> bool:
+    return known["sequence"] < sequence
 
 
 async def set_cursor(database: Database, transaction: Transaction, args: Args) -> list[Row]:

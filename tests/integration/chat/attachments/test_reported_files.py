@@ -1,4 +1,4 @@
-"""Files of reported messages: kept for moderators when the message is deleted, until the report is closed; not longer."""
+"""Files of reported messages: kept for moderators when the message is deleted, until the report is closed."""
 
 from __future__ import annotations
 

@@ -86,7 +86,10 @@ class Settings(ServiceSettings):
         description="who looks for malware in files: clamd://host:3310, clamd:///path or http(s)://host/path",
     )
     chat_report_files_days: float = Field(
-        default=30, ge=0, le=3650, description="days that files of a deleted message are kept after its report is resolved"
+        default=30,
+        ge=0,
+        le=3650,
+        description="days that files of a deleted message are kept after its report is resolved",
     )
 
     chat_previews: bool = Field(
