@@ -207,6 +207,7 @@ async def test_who_is_blocked_writes_no_direct_messages_until_they_are_not(two: 
     ada, grace = two
     met = await ada.part("room-name").text_content() or ""
     await member_menu(grace, ada.name, "person-message")
+    await expect(grace.part("room-name")).to_have_text(ada.name)
     await grace.say("Hello, you")
     row = ada.part("direct-list").get_by_test_id("room-row").filter(has_text=grace.name)
     await row.click()
