@@ -57,6 +57,7 @@ class Visitor:
         for page in self.page.context.pages:
             if page is not self.page:
                 await page.close()
+        await self.page.bring_to_front()
         await self.page.unroute_all(behavior="ignoreErrors")
         await self.page.set_viewport_size(VIEWPORT)
         await self.page.evaluate(CLOSE_ALL)
