@@ -36,6 +36,8 @@ async def test_what_is_read_on_one_device_is_read_on_all_and_shown_to_who_looks(
     await other.until(lambda: mine in reads(other, room), "the other device is told")
     await ann.until(lambda: mine in reads(ann, room), "and who looks at the receipts")
     assert (await other.emit("rooms", {}))["rooms"][0]["unread"] == 2
+    counted = {"room": room, "head": sent[-1], "read": sent[2], "unread": 2, "mentions": 0}
+    assert await other.emit("unread", {}) == {"ok": True, "rooms": [counted], "more": False}
     # Who sends has read.
     listed = (await ann.emit("rooms", {}))["rooms"]
     assert (listed[0]["read"], listed[0]["unread"]) == (sent[-1], 0)

@@ -63,7 +63,7 @@ export class Api {
 
   /** A page of this user's rooms with what is unread in them, the most active first: `{rooms, more, next}`. */
   myRooms(after = "") {
-    return this._get(`/api/me/rooms?${new URLSearchParams({ limit: "100", after })}`);
+    return this._get(`/api/me/rooms?${new URLSearchParams({ limit: "1000", after })}`);
   }
 
   /** Announces a file `{name, size, type, sha256}`: `{id, parts, part_size}`. */

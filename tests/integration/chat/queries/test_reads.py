@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import unicodedata
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from parley.chat.queries import history, members, rooms, sync
 from parley.chat.queries.history import History
 from parley.chat.queries.pages import MAX_PAGE_BYTES
 from parley.chat.queries.sync import Sync
+from parley.chat.search.terms import folded
 from parley.common.errors import Code, Reject
 from parley.common.wire.admin import ListRooms
 from parley.common.wire.commands import ok_payload
@@ -198,6 +200,50 @@ async def test_a_name_is_found_by_any_part_of_it_in_any_case(pool: Pool, search:
             "Äpfel МОСКВА 100% a_b \\ ẞ 東京都",  # noqa: RUF001 - it is Russian
         )
     assert [view.head for view in (await rooms.page(pool, ANN, search, "", 10))[0]] == [1]
+
+
+@pytest.mark.parametrize(
+    "search", ["café", "cafe", "cafe\u0301", "ΟΔΟΣ", "οδός", "οδοσ", "ｃａｆé", "É", "STRASSE", "ße"]
+)
+@pytest.mark.parametrize("indexed", [False, True])
+async def test_a_name_is_found_in_any_spelling_of_its_letters(
+    pool: Pool, search: str, indexed: bool, monkeypatch: pytest.MonkeyPatch
+):
+    async with pool.acquire() as connection:
+        await fill(connection, 300, 1)
+        await connection.execute("UPDATE chat.rooms SET name = $1 WHERE room_id = 2", "Cafe\u0301 Οδός Straße")
+    if indexed:
+        for statement in ("_VISIBLE_NAMED_NEWEST", "_ALL_NAMED_NEWEST"):
+            newest = getattr(rooms, statement).replace(f"LIMIT {rooms.WALKED}", "LIMIT 100")
+            monkeypatch.setattr(rooms, statement, newest)
+    expected = ["Cafe\u0301 Οδός Straße"] if not indexed or len(folded(search)) >= rooms.INDEXED_LENGTH else []
+    assert [view.name for view in (await rooms.page(pool, ANN, search, "", 10))[0]] == expected
+    assert [room.name for room in (await rooms.page_of_all(pool, ListRooms(search))).rooms] == expected
+
+
+async def test_of_a_text_of_marks_alone_nothing_is_found_and_no_text_too_short_for_the_index_reads_all_rooms(
+    pool: Pool,
+):
+    async with pool.acquire() as connection:
+        await fill(connection, 300, 1)
+        await connection.execute("UPDATE chat.rooms SET name = 'Cafe\u0301' WHERE room_id = 2")
+        plan = await plan_of(connection, rooms._VISIBLE_NAMED, 101, *rooms._NEWEST, "u_ben", "e\u0301\u0301")
+    assert "actual rows=300" not in plan, plan
+    assert (await rooms.page(pool, ANN, "\u0301\u0301\u0301", "", 10))[0] == []
+    assert [view.name for view in (await rooms.page(pool, ANN, "fe\u0301\u0301", "", 10))[0]] == ["Cafe\u0301"]
+
+
+async def test_names_are_folded_by_the_database_as_messages_are_by_the_search(pool: Pool):
+    letters = [chr(code) for code in range(1, 0x30000) if unicodedata.category(chr(code)) not in {"Cn", "Co", "Cs"}]
+    texts = [*letters, "Ὀδυσσεύς ᾼ", "Cafe\u0301 İstanbul", "한국어 각", "ﷺ ﬃ Ⅷ", "x\u200d\u00ady"]
+    rows = await pool.fetch("SELECT chat.folded(text) AS folded FROM unnest($1::text[]) text", texts)
+    # What Python makes the same, in whatever spelling, the database makes the same.
+    apart = [text for text, row in zip(texts, rows, strict=True) if folded(row["folded"]) != folded(text)]
+    assert apart == []
+    by_database: dict[str, set[str]] = {}
+    for text, row in zip(texts, rows, strict=True):
+        by_database.setdefault(row["folded"], set()).add(folded(text))
+    assert [same for same in by_database.values() if len(same) > 1] == []
 
 
 async def test_a_name_is_found_however_many_rooms_are_newer(pool: Pool, monkeypatch: pytest.MonkeyPatch):

@@ -101,6 +101,26 @@ async def test_a_migration_that_waits_for_a_lock_lets_others_pass_and_tries_agai
     assert await schemas(empty_database) == set()
 
 
+async def test_rooms_that_were_there_before_are_found_by_their_folded_names(empty_database: str) -> None:
+    await asyncio.to_thread(migrations.upgrade, empty_database)
+    await asyncio.to_thread(migrations.downgrade, empty_database, "0038")
+    await run_sql(
+        empty_database,
+        """INSERT INTO chat.rooms (room_id, head, changed, created_at, name, kind, created_by)
+           VALUES (1, 1, 1, now(), 'Οδός Cafe\u0301', 'public', 'u'), (2, 1, 1, now(), 'Ωδή', 'direct', 'u')""",
+    )
+    await asyncio.to_thread(migrations.upgrade, empty_database)
+    for kind, search, index in (
+        ("private", "ΟΔΌΣ CAFE", "rooms_name_idx"),
+        ("public", "ωδη", "rooms_private_name_idx"),
+    ):
+        found = f"""SELECT room_id FROM chat.rooms
+                    WHERE kind <> '{kind}' AND chat.name_parts(name) @> chat.name_parts('{search}')"""
+        by_index = ("SET enable_seqscan = off", "SET enable_indexscan = off")
+        assert index in "".join(await run_sql(empty_database, *by_index, f"EXPLAIN {found}"))
+        assert len(await run_sql(empty_database, *by_index, found)) == 1
+
+
 def run_upgrade_process(url: str) -> None:
     """Upgrade in a process of its own, as three replicas would: Alembic's context is global to a process."""
     program = "import sys; from parley.cli.database.migrations import upgrade; upgrade(sys.argv[1])"

@@ -114,7 +114,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         # Gateways have connections of their own, so that they can repair rooms however many users wait to read. Each of
         # their queries has an index to use; the planner may ignore it while a table is short, so it may not scan.
         database.connect(url, FOR_GATEWAYS, enable_seqscan="off") as for_gateways,
-        database.connect(url, settings.chat_pool_size - OWN - FOR_GATEWAYS) as reads,
+        # Statements look up many keys, each once: to remember what was found costs a quarter of a list of rooms.
+        database.connect(url, settings.chat_pool_size - OWN - FOR_GATEWAYS, enable_memoize="off") as reads,
         AsyncExitStack() as stack,
     ):
         screen = await _screen(settings, stack)

@@ -21,13 +21,14 @@ from parley.chat.notifications.inbox import (
     ReadNotifications,
 )
 from parley.chat.notifications.push_subscriptions import GetPushKey, PushKey, SubscribePush, UnsubscribePush
-from parley.chat.reading import preferences, receipts, room_list, thread_list
+from parley.chat.reading import preferences, receipts, room_list, thread_list, unread_counts
 from parley.chat.reading.preferences import GetPreferences, Preferences, SetLevel, SetPreferences
 from parley.chat.reading.read_cursors import MarkRead, MarkUnread, ReadChange, ReadState
 from parley.chat.reading.receipts import GetReceipts, Receipts
 from parley.chat.reading.room_list import ListMyRooms, RoomListPage
 from parley.chat.reading.thread_cursors import MarkThreadRead, ThreadReadChange, ThreadReadState
 from parley.chat.reading.thread_list import ListThreads, ThreadPage
+from parley.chat.reading.unread_counts import ListUnread, UnreadPage
 from parley.chat.slash import offered
 from parley.chat.slash.invocations import (
     AskedOfBot,
@@ -90,6 +91,10 @@ async def _receipts(chat: ChatState, identity: Identity, asked: GetReceipts) -> 
 
 async def _rooms(chat: ChatState, identity: Identity, asked: ListMyRooms) -> RoomListPage:
     return await room_list.room_list(chat.reads, identity, asked)
+
+
+async def _unread(chat: ChatState, identity: Identity, asked: ListUnread) -> UnreadPage:
+    return await unread_counts.unread_counts(chat.reads, identity, asked)
 
 
 async def _preferences(chat: ChatState, identity: Identity, asked: GetPreferences) -> Preferences:
@@ -190,6 +195,10 @@ OWN_ROUTES: tuple[OwnRoute, ...] = (
     OwnRoute(
         "rooms", ListMyRooms, RoomListPage, "GET", "/me/rooms",
         "The rooms one is in or invited to, the most active first, with what is unread.", _rooms,
+    ),
+    OwnRoute(
+        "unread", ListUnread, UnreadPage, "GET", "/me/unread",
+        "How much is unread in each room one is in.", _unread,
     ),
     OwnRoute(
         "preferences", GetPreferences, Preferences, "GET", "/me/preferences",

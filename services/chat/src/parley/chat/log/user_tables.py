@@ -56,7 +56,8 @@ mentions = Table(
     Column("author_id", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("room_id", "user_id", "sequence", name="mentions_pkey"),
-    Index("mentions_user_idx", "user_id"),
+    # With all that the key has: whichever of both a plan takes, it reads no mentions of other rooms.
+    Index("mentions_unread_idx", "user_id", "room_id", "sequence"),
     Index("mentions_author_idx", "author_id"),
     Index("mentions_at_idx", "at"),
     info=OF_USER,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,6 +49,18 @@ class PageBytes:
             # The encoder of the answer copies the bytes of a `Raw` as they are, so to it this is the event.
             taken.append(msgspec.Raw(encoded))
         return taken
+
+
+def how_many_fit(items: Sequence[Any]) -> int:
+    """Return how many of the first of these fit one answer: one at least, if there is one."""
+    if len(_encoder.encode(items)) <= MAX_PAGE_BYTES:
+        return len(items)
+    left = MAX_PAGE_BYTES
+    for place, item in enumerate(items):
+        left -= len(_encoder.encode(item)) + 1
+        if left < 0:
+            return max(1, place)
+    return len(items)
 
 
 def moment_text(at: datetime) -> str:

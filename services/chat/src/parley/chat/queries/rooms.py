@@ -43,6 +43,8 @@ _ORDER = "ORDER BY created_at DESC, room_id DESC LIMIT $1"
 
 WALKED = 15_000
 """Rooms among which a name is searched for one by one, the newest first."""
+INDEXED_LENGTH = 3
+"""Characters of a folded name that the index knows as one piece. A shorter text has no row by the index."""
 
 
 def _newest(kinds: str) -> str:
@@ -61,7 +63,13 @@ def _indexed(but: Kind, search: str) -> str:
 
 
 def _named(search: str) -> str:
-    return f"AND strpos(lower(r.name), lower({search})) > 0"
+    # Names are folded as texts are in a search for messages. The text is folded in a subquery, so once, and not for
+    # each name; one of which nothing is left finds nothing.
+    return f"AND strpos(chat.folded(r.name), (SELECT nullif(chat.folded({search}), ''))) > 0"
+
+
+def _long(search: str) -> str:
+    return f"AND length(chat.folded({search})) >= {INDEXED_LENGTH} {_named(search)}"
 
 
 def _visible(rooms: str, named: str) -> str:
@@ -88,10 +96,10 @@ _VISIBLE_ROOMS = _visible("chat.rooms", "")
 # A text that many names have fills a page soon on the way through the newest rooms; one that few names have is found
 # quickly by the index. No planner knows which it is, so one is tried after the other.
 _VISIBLE_NAMED_NEWEST = _visible(_newest("r.kind = 'public'"), _named("$5"))
-_VISIBLE_NAMED = _visible(_indexed("private", "$5"), _named("$5"))
+_VISIBLE_NAMED = _visible(_indexed("private", "$5"), _long("$5"))
 _ALL = _all("chat.rooms", "")
 _ALL_NAMED_NEWEST = _all(_newest("true"), _named("$4"))
-_ALL_NAMED = _all(f"({_indexed('private', '$4')} UNION ALL {_indexed('public', '$4')})", _named("$4"))
+_ALL_NAMED = _all(f"({_indexed('private', '$4')} UNION ALL {_indexed('public', '$4')})", _long("$4"))
 _BY_ID = f"SELECT {_COLUMNS} FROM chat.rooms r WHERE r.room_id = $1 AND {EXISTING}"
 _VISIBLE_PLACE = f"SELECT r.created_at, r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}"
 _PLACE = "SELECT created_at, room_id FROM chat.rooms WHERE room_id = $1"
@@ -104,8 +112,6 @@ CROSS JOIN LATERAL (SELECT room_id, head FROM chat.rooms WHERE room_id = asked.r
 _NEWEST = (datetime(9999, 1, 1, tzinfo=UTC), 0)
 """A place in the list before all rooms."""
 MAX_PAGE = 500
-INDEXED_LENGTH = 3
-"""Characters of a name that the index knows as one piece. A shorter search cannot use it."""
 
 
 class RoomView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -180,10 +186,10 @@ async def page_of_all(pool: Pool, request: ListRooms) -> RoomList:
 
 async def _search(pool: Pool, newest: str, indexed: str, *arguments: Any) -> list[Any]:
     """Search for rooms by their names: among the newest first, then by the index if the text is long enough for it."""
-    most, *_, search = arguments
     rows = await pool.fetch(newest, *arguments)
-    if len(rows) < most and len(search) >= INDEXED_LENGTH:
-        return await pool.fetch(indexed, *arguments)
+    if len(rows) < arguments[0]:
+        # It finds all that the first found and more, or nothing.
+        return await pool.fetch(indexed, *arguments) or rows
     return rows
 
 
