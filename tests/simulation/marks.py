@@ -130,7 +130,7 @@ class Marks:
         """Compare an answer with what is stored, long after the last that was said of the room."""
         row = self.world.database.tables.reads.get((room_key(mark.room) or 0, mark.user))
         stored = max([0 if row is None else row["sequence"], *self._joins(mark.user, mark.room)[-1:]])
-        self.world.require(mark.refused or mark.sequence == stored, f"{mark}: {stored} is stored")
+        self.world.require(bool(mark.refused) or mark.sequence == stored, f"{mark}: {stored} is stored")
 
     def _wrong(self, mark: Mark, moved: list[Moved], joins: list[int]) -> Iterator[str]:
         head = self.world.database.tables.rooms[room_key(mark.room) or 0]["head"]
