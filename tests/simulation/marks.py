@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parley.chat.domain.encoding.room_ids import room_key
-from parley.chat.domain.messages import SendMessage
+from parley.chat.domain.messages import MessageSent, SendMessage
 from parley.chat.log.event_store import stored_row
 from parley.chat.reading.read_cursors import INTERVAL, SENDERS_INTERVAL, MarkRead, MarkUnread
 from tests.simulation.world import World
@@ -42,6 +42,8 @@ class Mark:
     sequence: int = 0
     unread: int = 0
     refused: str = ""
+    attempts: int = 0
+    """How often it was sent. What is sent again may be taken twice, the second time seconds after the answer."""
 
 
 class Moved(NamedTuple):
@@ -97,7 +99,11 @@ class Marks:
         loop = self.world.loop
         mark = Mark(device.user_id, room, sequence, back, loop.now)
         self.marks.append(mark)
-        answer = await device.insist("unread.mark" if back else "read", said, REFUSED)
+
+        def trying() -> None:
+            mark.attempts += 1
+
+        answer = await device.insist("unread.mark" if back else "read", said, REFUSED, trying)
         self.world.count("set back" if back else "read")
         mark.answered = loop.now
         if answer["ok"]:
@@ -117,9 +123,11 @@ class Marks:
             theirs = [one for one in self.marks if (one.user, one.room) == (user, room)]
             moved = [*map(self._by_mark, theirs), *map(self._by_message, own)]
             joins = self._joins(user, room)
+            # A command that was on its way for long may be taken after it was refused when it was sent again.
+            late = self._messages(room) - {one.acked for one in room_messages}
             for mark in theirs:
                 if not mark.refused:
-                    for wrong in (*self._wrong(mark, moved, joins), *_miscounted(mark, room_messages)):
+                    for wrong in (*self._wrong(mark, moved, joins), *_miscounted(mark, room_messages, late)):
                         self.world.require(False, f"{mark}:", wrong)
             for at, whose, change in self.told:
                 if (whose, change["room"]) == (user, room):
@@ -155,10 +163,11 @@ class Marks:
                     yield f"was set back by {back}, and nobody read further than {later} since"
 
     def _by_mark(self, mark: Mark) -> Moved:
-        certain = self._calm(mark.began, over := mark.answered + STORED) and not mark.refused
+        once = mark.attempts == 1 and not mark.refused
+        certain = once and self._calm(mark.began, mark.answered + STORED)
         # What is answered may be what another one said. One that is refused may have been taken when it was sent first.
         sequence = mark.sequence if mark.back and not mark.refused else mark.asked
-        until = over if certain else math.inf
+        until = mark.answered + STORED if certain else math.inf
         return Moved(sequence, mark.began, mark.answered, until, certain, mark.back, not mark.refused)
 
     def _by_message(self, sent: Command) -> Moved:
@@ -168,14 +177,18 @@ class Marks:
     def _calm(self, began: float, over: float) -> bool:
         return over < math.inf and all(end < began or over < begin for begin, end in self._faults)
 
+    def _messages(self, room: str) -> set[int]:
+        events = self.world.database.tables.events[room_key(room) or 0]
+        return {sequence for sequence, event in events.items() if event["type"] == MessageSent.NUMBER}
+
     def _joins(self, user: str, room: str) -> list[int]:
         events = self.world.database.tables.events[room_key(room) or 0]
         return [one for one in sorted(events) if stored_row(events[one]).joined_and_left()[0] == user]
 
 
-def _miscounted(mark: Mark, messages: list[Command]) -> Iterator[str]:
+def _miscounted(mark: Mark, messages: list[Command], late: set[int]) -> Iterator[str]:
     later = [one for one in messages if (one.acked or 0) > mark.sequence]
     least = sum(one.answered < mark.began for one in later)
-    most = sum(one.began < mark.answered for one in later)
+    most = sum(one.began < mark.answered for one in later) + sum(one > mark.sequence for one in late)
     if not least <= mark.unread <= most:
         yield f"{least} to {most} are unread"
