@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
 from tests.support.clients.conversation import make_room, ok
 from tests.support.clients.people import KINDS, People
+from tests.support.clients.presence_api import PresenceApi, states
 from tests.support.clients.talking import converse
 from tests.support.clients.watcher import Watcher
 from tests.support.own_server import Server
@@ -187,6 +189,39 @@ async def test_nobody_is_shown_for_long_whose_gateway_was_killed_and_who_comes_b
     stack.gateways[1].start()
     # Nobody looks again: the new gateway asks who looks, and tells.
     await watcher.sees({a["user_id"]: "online", b["user_id"]: "online"}, seconds=30)
+    await people.stop()
+
+
+async def test_over_rest_it_is_said_when_a_gateway_does_not_answer_and_nobody_of_it_is_shown(breakable: Breakable):
+    stack = breakable.stack
+    people = People(stack)
+    ann, a = await people.join("ann", gateway=stack.gateways[0])
+    cem, c = await people.join("cem", gateway=stack.gateways[0])
+    ben, b = await people.join("ben", gateway=stack.gateways[1])
+    room = await make_room(ann, ben, cem)
+    api = PresenceApi(stack.http, stack.chats[0], a)
+    everybody = {account["user_id"]: "online" for account in (a, b, c)}
+    left = {account["user_id"]: "online" for account in (a, c)}
+    await until(lambda: api.shows(room, everybody), "all are there")
+
+    async def partial() -> bool:
+        answer = await api.room(room)
+        return states(answer) == left and answer["partial"]
+
+    os.kill(stack.gateways[1].pid, signal.SIGSTOP)
+    try:
+        await until(partial, "it says that somebody may be missing")
+        # Who is known to be there is called, though one gateway stands still.
+        await ok(ann, "message.send", room=room, body="@here", mention_here=True)
+        await cem.until(lambda: [one["data"]["cause"] for one in cem.of("notification")] == ["mention"], "the call")
+    finally:
+        os.kill(stack.gateways[1].pid, signal.SIGCONT)
+    await until(lambda: api.shows(room, everybody), "it goes on")
+    await asyncio.to_thread(stack.gateways[1].stop, signal.SIGKILL)
+    await until(partial, "he is gone, and it says that others may be missing")
+    stack.gateways[1].start()
+    await until(lambda: api.shows(room, everybody), "he is back, and nobody may be missing", seconds=30)
+    assert not ben.of("notification")
     await people.stop()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.clients.conversation import make_room, ok
 from tests.support.clients.people import KINDS, AnyStack, People
+from tests.support.waiting import until
 
 
 def told(client: Any) -> list[tuple[int, str, str]]:
@@ -75,3 +76,33 @@ async def test_a_cursor_of_ones_own_room_beyond_its_head_is_reset(people: People
     await ok(ann, "room.invite", room=room, user={"id": account["user_id"]})
     await client.until(lambda: [one[1] for one in told(client)] == ["invitation"], "the invitation")
     assert told(stranger) == []
+
+
+async def test_at_here_notifies_who_is_online_on_any_gateway_and_nobody_else(people: People, stack: AnyStack):
+    ann, _ = await people.join("ann", gateway=stack.gateways[0])
+    here = [await people.join(f"here{n}", gateway=stack.gateways[n]) for n in (0, 1)]
+    others = [await people.join(f"other{n}", gateway=stack.gateways[n % 2]) for n in range(4)]
+    room = await make_room(ann, *(client for client, _ in (*here, *others)))
+    away, busy, shy, gone = (client for client, _ in others)
+    await away.emit("presence.set", {"idle": True})
+    await busy.emit("presence.set", {"state": "dnd"})
+    await shy.emit("presence.set", {"state": "invisible"})
+    await gone.stop()
+
+    async def alone() -> bool:
+        return (await ann.emit("presence.list", {"room": room}))["count"] == 5
+
+    await until(alone, "the last one has gone")
+    assert (await ok(ann, "message.send", room=room, body="`@here` is code, @here is not", mention_here=True))["ok"]
+    for client, _ in here:
+        await client.until(lambda c=client: [one[1] for one in told(c)] == ["mention"], "who is here is told")
+    for client in (ann, away, busy, shy):
+        assert (await client.emit("notifications", {}))["notifications"] == []
+    api = f"{stack.chats[0].url}/api/me"
+    headers = {"authorization": f"Bearer {others[3][1]['access_token']}"}
+    assert (await stack.http.get(f"{api}/notifications", headers=headers)).json()["notifications"] == []
+    # It is counted for all, so that whoever reads later finds it.
+    (listed,) = (await stack.http.get(f"{api}/rooms", headers=headers)).json()["rooms"]
+    assert listed["mentions"] == 1
+    answer = await here[0][0].emit("message.send", {"id": "x", "room": room, "body": "@here", "mention_here": True})
+    assert answer["error"]["code"] == "forbidden"

@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.clients.conversation import code, make_room, ok
 from tests.support.clients.people import KINDS, AnyStack, People
+from tests.support.clients.presence_api import PresenceApi, states
 from tests.support.clients.watcher import Watcher
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,3 +141,66 @@ async def test_typing_is_for_members_in_rooms_that_are_open(people: People):
     assert code(await ben.emit("typing", {"room": public})) == "muted"
     await ok(ann, "room.archive", room=public)
     assert code(await ann.emit("typing", {"room": public})) == "room_archived"
+
+
+async def test_over_rest_every_chat_says_who_is_there_on_all_gateways(people: People, stack: AnyStack):
+    ann, a = await people.join("ann")
+    ben, b = await people.join("ben", gateway=stack.gateways[1])
+    room = await make_room(ann, ben)
+    ann_id, ben_id = a["user_id"], b["user_id"]
+    anns = [PresenceApi(stack.http, chat, a) for chat in stack.chats]
+    bens = PresenceApi(stack.http, stack.chats[0], b)
+    for api in anns:
+        await until(lambda api=api: api.shows(room, {ann_id: "online", ben_id: "online"}), "both are there")
+    first, second = sorted((ann_id, ben_id))
+    assert await anns[0].room(room, limit=1) == {
+        "ok": True, "users": [{"id": first, "state": "online"}], "count": 2, "more": True, "partial": False,
+    }  # fmt: skip
+    rest = await anns[0].room(room, limit=1, after=first)
+    assert ([user["id"] for user in rest["users"]], rest["more"]) == ([second], False)
+    assert (await anns[0].room(room, after=second))["users"] == []
+
+    watcher = Watcher(ann, room)
+    await watcher.look()
+    for state in ("dnd", "invisible"):
+        assert await bens.choose(state=state) == {"ok": True}
+        seen = "offline" if state == "invisible" else state
+        assert await bens.own() == {"ok": True, "state": seen, "choice": state, "partial": False}
+        here = {ann_id: "online", ben_id: state} if state != "invisible" else {ann_id: "online"}
+        await watcher.sees(here)
+        for api in anns:
+            await until(lambda api=api, here=here: api.shows(room, here), f"{here}")
+    assert await ben.emit("presence.own", {}) == await bens.own()
+    await ben.emit("presence.set", {"state": "automatic", "idle": True})
+    await until(lambda: anns[1].shows(room, {ann_id: "online", ben_id: "away"}), "he is away")
+    assert states(await ann.emit("presence.list", {"room": room})) == {ann_id: "online", ben_id: "away"}
+    await ben.stop()
+    await until(lambda: anns[1].shows(room, {ann_id: "online"}), "he has gone")
+    assert await bens.own() == {"ok": True, "state": "offline", "choice": "automatic", "partial": False}
+    # Without a connection nothing would keep it, and it says so.
+    assert code(await bens.choose(state="dnd")) == "not_found"
+
+
+async def test_over_rest_nobody_else_learns_who_is_there(people: People, stack: AnyStack):
+    ann, _ = await people.join("ann")
+    eve, e = await people.join("eve")
+    api = PresenceApi(stack.http, stack.chats[0], e)
+    public, private = await make_room(ann), await make_room(ann, kind="private")
+    assert code(await api.room(public)) == "not_a_member"
+    assert code(await eve.emit("presence.list", {"room": public})) == "not_a_member"
+    for room in (private, "no-such-room", "x" * 64, f"user:{e['user_id']}", "r" + "A" * 13):
+        assert code(await api.room(room)) in {"not_found", "invalid_payload"}, room
+    for query in ({"limit": 0}, {"limit": 501}, {"limit": "many"}, {"after": "x" * 129}, {"after": "a\x00"}):
+        assert code(await api.room(public, **query)) == "invalid_payload", query
+    for nonsense in ({}, {"state": "asleep"}, {"idle": True}, {"state": "dnd", "idle": False}, {"state": ["dnd"]}):
+        assert code(await api.choose(**nonsense)) == "invalid_payload", nonsense
+    assert (await api.own())["choice"] == "automatic"
+    nobody = PresenceApi(stack.http, stack.chats[0], {"access_token": "nonsense"})
+    for answer in (await nobody.room(public), await nobody.own(), await nobody.choose(state="dnd")):
+        assert code(answer) == "invalid_token"
+    await ok(eve, "room.join", room=public)
+    assert (await api.room(public))["count"] >= 1
+    await ok(ann, "member.remove", room=public, user=e["user_id"])
+    assert code(await api.room(public)) == "not_a_member"
+    answers = await asyncio.gather(*(api.room(public) for _ in range(150)))
+    assert "rate_limited" in {code(answer) for answer in answers}

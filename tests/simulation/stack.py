@@ -132,7 +132,7 @@ class Chat(Replica):
         rates = RateLimiter(settings.chat_user_requests_per_second, settings.chat_user_requests_burst)
         consumers: Any = None  # nobody follows the log here but the announcer
         erasing = ErasureRunner("", pool, None, 0)
-        signals = RoomSignals(rooms, RoomPlaces(pool))
+        signals = RoomSignals(rooms, emitter, RoomPlaces(pool))
         own: Any = SimpleNamespace(cursors=cursors)  # of themselves users ask how far they have read
         log = ChatLog(pool, announcer)
         state = ChatState(bus, pool, writer, log, consumers, erasing, rates, signals, own, Finder(pool))

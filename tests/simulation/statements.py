@@ -239,8 +239,7 @@ async def append_free(database: Database, transaction: Transaction, args: Args) 
 
 
 async def _append_at_once(database: Database, transaction: Transaction, args: Args, *, wait: bool) -> list[Row]:
-    ids, changed, added, messages, *columns = args[:15]
-    events = list(zip(*columns, strict=True))
+    ids, changed, added, messages, events = args[:5]
     tables = database.tables
     resent = [
         ordinal

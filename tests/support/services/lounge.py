@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from parley.framework import Context, Presence, PresenceChoice, Router, Service
 
 NAMESPACE = "/lounge"
@@ -31,6 +33,18 @@ async def who(context: Context, room: str) -> Presence:
 async def enough(context: Context, room: str) -> None:
     """Look at a room no more."""
     await context.stop_presence(f"table:{room}")
+
+
+@router.on("there")
+async def there(context: Context, rooms: list[str]) -> dict[str, Any]:
+    """Ask once who is in rooms, of which one need not be in any."""
+    found = await context.everybody.present(*(f"table:{room}" for room in rooms))
+    return {
+        "rooms": {
+            room.removeprefix("table:"): {"users": present.shown(), "partial": present.partial}
+            for room, present in found.items()
+        }
+    }
 
 
 @router.on("be")

@@ -65,3 +65,14 @@ async def test_who_names_a_choice_at_connect_is_never_shown_otherwise():
         assert await ann.event("presence") == [
             {"room": "table:1", "users": [{"id": "busy", "state": "dnd"}], "count": 2}
         ]
+
+
+async def test_who_asks_once_is_told_who_is_in_rooms_and_nothing_of_what_changes():
+    async with FakeNamespace(service) as lounge:
+        ann, shy = await lounge.connect("ann"), await lounge.connect("shy", auth={"presence": "invisible"})
+        for connection in (ann, shy):
+            await connection.emit("enter", "1")
+        told = {"1": {"users": {"ann": "online"}, "partial": False}, "2": {"users": {}, "partial": False}}
+        assert await shy.emit("there", ["1", "2"]) == {"ok": True, "rooms": told}
+        await ann.emit("be", "dnd")
+        assert changes(shy) == []

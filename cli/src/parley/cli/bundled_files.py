@@ -16,6 +16,7 @@ def find(relative: str) -> Path:
     Raises `CommandFailure` if this installation lacks it.
     """
     for root in ROOTS:
+        # A checkout goes first: whoever works in one means its files.
         if (root / relative).exists():
             return root / relative
     raise CommandFailure(f"this installation lacks {relative}; install the wheel of parley-cli, or use a checkout")

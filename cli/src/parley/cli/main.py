@@ -41,6 +41,7 @@ class CommandTable(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         command = pkgutil.resolve_name(f"parley.cli.commands.{COMMANDS[name]}")
         alone = typer.Typer()
+        # Each by itself: a group of one command would otherwise become that command.
         if isinstance(command, typer.Typer):
             alone.add_typer(command)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +73,35 @@ async def test_a_gateway_that_was_silent_is_asked_again_for_what_is_old_enough(a
     assert (found["disconnected"], found["answered"], found["unanswered"]) == (2, ["g1"], [])
     assert gateway.kicks[0].min_age == 0
     assert gateway.kicks[-1].min_age > 0
+
+
+async def test_an_answer_that_comes_while_it_is_looked_up_is_not_counted_as_none(
+    auth: Auth, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+):
+    await settled(auth, "g1")
+    gateway.silent = True
+    kick = (await auth.post(f"/admin/users/{GUEST}/kick", {}, await auth.admin_token())).json()["kick_id"]
+    database, begin = auth.components.database, auth.components.database.autocommit
+
+    @asynccontextmanager
+    async def answered_between() -> AsyncGenerator[Any]:
+        async with begin() as connection:
+            statements = iter(range(99))
+
+            async def settling(*statement: Any) -> Any:
+                result = await connection.execute(*statement)
+                if next(statements) == 0:
+                    async with begin() as other:
+                        answer = {"kick": kick, "address": gateway.bus.run_address, "ended": 2}
+                        await other.execute(kick_records._SETTLE, answer)
+                return result
+
+            yield SimpleNamespace(execute=settling)
+
+    monkeypatch.setattr(database, "autocommit", answered_between)
+    found = await auth.components.kicks.find(kick)
+    assert found is not None
+    assert found.unanswered or found.disconnected == 2, "complete, and without what the last answer said"
 
 
 async def test_a_kick_that_nobody_was_told_of_is_carried_out_for_who_was_there_before(

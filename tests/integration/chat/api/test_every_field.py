@@ -40,9 +40,7 @@ def routes(chat: ChatState) -> Iterator[tuple[type[Any], Do]]:
     """The payload of each row of the three tables, and what is done with it."""
     for row in COMMANDS:
         yield row.command, lambda said: chat.writer.submit(said, ANN, "test")
-    for row in OWN_ROUTES:
-        yield row.payload, lambda said, row=row: row.answer(chat, ANN, said)
-    for row in PEOPLE_ROUTES:
+    for row in (*OWN_ROUTES, *PEOPLE_ROUTES):
         yield row.payload, lambda said, row=row: row.answer(chat, ANN, said, "test")
 
 

@@ -194,7 +194,8 @@ async def test_the_tail_is_found_by_its_summaries_whatever_the_statistics(databa
         assert {node[2] for node in nodes if node[2].startswith("events_")} - {"events_event_id_key"} == {
             "events_tail_idx"
         }
-        assert {node[0] for node in nodes if node[1] == "events"} == {"Bitmap Heap Scan"}
+        # What is taken of a page is read at its place.
+        assert {node[0] for node in nodes if node[1] == "events"} - {"Tid Scan"} == {"Bitmap Heap Scan"}
     for statement in FILL:
         await pool.fetch(statement.format(1, 3))
     await pool.fetch("ANALYZE chat.events, chat.log")

@@ -57,6 +57,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handing, "IDLE", 0.02)
 
 
+async def nobody(_rooms: Any) -> dict[str, list[str]]:
+    """Nobody is there."""
+    return {}
+
+
 @asynccontextmanager
 async def following(url: str, pool: Pool, bus: Bus, notifier: Notifier) -> AsyncGenerator[ConsumerRunner]:
     """The part of a chat that hands the log over to the notifier."""
@@ -75,7 +80,7 @@ async def following(url: str, pool: Pool, bus: Bus, notifier: Notifier) -> Async
 @asynccontextmanager
 async def scene(url: str, pool: Pool, bus: Bus) -> AsyncGenerator[tuple[Writer, Notifier, str]]:
     """A room of Ann's with Ben and Carl in it, and who notifies them."""
-    notifier = Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0)
+    notifier = Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0, nobody)
     async with running_writer(url) as (writer, _):
         room = await create(writer)
         for who in (BEN, CARL):
@@ -145,7 +150,7 @@ async def consumed(pool: Pool, notifier: Notifier, *, mentions: dict[int, tuple[
 
 
 async def test_mentions_reactions_and_direct_rooms_are_told_once_and_in_order(database_url: str, pool: Pool, bus: Bus):
-    notifier = Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0)
+    notifier = Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0, nobody)
     async with running_writer(database_url) as (writer, _):
         room = await create(writer)
         for who in (BEN, CARL):
@@ -158,7 +163,9 @@ async def test_mentions_reactions_and_direct_rooms_are_told_once_and_in_order(da
         # Several times, in any pieces, and by two processes at once.
         await notifier.consume(events)
         await notifier.consume(events[3:])
-        await asyncio.gather(*(Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0).consume(events) for _ in range(2)))
+        await asyncio.gather(
+            *(Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0, nobody).consume(events) for _ in range(2))
+        )
     assert await listed(pool) == [(n, "mention", n + 3, f"hello {n + 3}", False) for n in (1, 2, 3)]
     assert [one[2] for one in await listed(pool, CARL)] == [5, 6]
     assert await listed(pool, Identity("u_nobody", "")) == []
@@ -215,7 +222,7 @@ async def test_a_process_that_dies_between_append_and_publication_loses_and_doub
 
 
 async def test_levels_and_silenced_causes_are_heeded(database_url: str, pool: Pool, bus: Bus):
-    notifier = Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0)
+    notifier = Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0, nobody)
     async with running_writer(database_url) as (writer, _):
         room = await create(writer)
         for who in (BEN, CARL):
@@ -399,7 +406,7 @@ async def test_plain_messages_are_not_even_read(database_url: str, pool: Pool, b
             handed.extend(event.sequence for event in events)
             await super().consume(events)
 
-    notifier = Counting(pool, RoomPublisher(bus, NAMESPACE), 0.0)
+    notifier = Counting(pool, RoomPublisher(bus, NAMESPACE), 0.0, nobody)
     async with running_writer(database_url) as (writer, _), following(database_url, pool, bus, notifier):
         room = await create(writer)
         for number in range(20):

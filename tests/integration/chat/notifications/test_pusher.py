@@ -188,7 +188,11 @@ async def scene(url: str, pool: Pool, bus: Bus) -> AsyncGenerator[Scene]:
         room = await create(writer)
         await writer.submit(JoinRoom("j", room), BEN, "")
         bens = await send(writer, room, 1, BEN)
-        yield Scene(pool, Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0), writer, room, bens)
+
+        async def nobody(_rooms: Any) -> dict[str, list[str]]:
+            return {}
+
+        yield Scene(pool, Notifier(pool, RoomPublisher(bus, NAMESPACE), 0.0, nobody), writer, room, bens)
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ async def test_rooms_are_asked_for_by_their_custom_data_page_by_page(database_ur
         everything = (await listed(pool)).rooms
         assert len(everything) == 13
         assert [room.custom for room in everything if room.custom is None] == [None]
-        wanted = [room.id for room in everything if room.custom is not None and room.custom["team"] == "a"]
+        wanted = [room.id for room in everything if room.custom and msgspec.json.decode(room.custom)["team"] == "a"]
         seen: list[str] = []
         page = await listed(pool, limit=4, custom={"team": "a"})
         pages = 1
@@ -90,7 +90,7 @@ async def test_custom_data_of_a_room_is_bounded_and_set_by_who_may_change_its_na
         for custom in ({"mine": True}, {}):
             assert (await rejected(update(BEN, custom))).code is Code.FORBIDDEN
         assert (await rejected(update(ANN, {"a": "x" * MAX_CUSTOM}))).code is Code.PAYLOAD_TOO_LARGE
-        assert len((await listed(pool)).rooms[0].custom["a"]) == MAX_CUSTOM - 10
+        assert len((await listed(pool)).rooms[0].custom) == MAX_CUSTOM - 2
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"id": "c", "name": "General", "custom": [1]}, CreateRoom)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from parley.framework.remote.gateway_registry import Sighting
+from parley.framework.remote.presence_requests import COUNTS_SECONDS
 from parley.testing import RunningServer, StockClient, running
 from tests.support.bus import fresh
 from tests.support.services.lounge import NAMESPACE, service
@@ -185,3 +187,42 @@ async def test_who_looks_at_very_many_rooms_is_told_to_stop(server: RunningServe
     # At once, since a slow machine would take so long for one after the other that all were allowed.
     answers = await asyncio.gather(*(eve.look("1") for _ in range(150)))
     assert "rate_limited" in {answer["error"]["code"] for answer in answers if not answer["ok"]}
+
+
+async def test_who_asks_once_is_told_of_all_gateways_and_of_no_change(server: RunningServer, room: str):
+    other, nowhere = fresh("other"), fresh("nowhere")
+    await person(server, "ann", room)
+    first, second = await person(server, "ben", room), await person(server, "ben", room, gateway=1)
+    cem = await person(server, "cem", other, gateway=1)
+    await person(server, "shy", room, gateway=1, presence="invisible")
+    await second.client.emit("idle", True)
+
+    async def told() -> dict[str, Any]:
+        answer = await cem.client.emit("there", [room, other, nowhere])
+        assert not any(one["partial"] for one in answer["rooms"].values())
+        return {name: one["users"] for name, one in answer["rooms"].items()}
+
+    assert await told() == {room: {"ann": "online", "ben": "online"}, other: {"cem": "online"}, nowhere: {}}
+    await first.client.emit("be", "dnd")
+    assert (await told())[room] == {"ann": "online", "ben": "dnd"}
+    await second.client.close()
+    await first.client.close()
+
+    async def gone() -> bool:
+        return (await told())[room] == {"ann": "online"}
+
+    await until(gone, "ben has gone")
+    assert not [event for event, _ in cem.client.received if event == "presence"]
+
+
+async def test_it_is_partial_while_what_a_gateway_said_would_still_count_that_fell_silent(
+    server: RunningServer, room: str
+):
+    emitter, table = server._emitter.of(NAMESPACE), f"table:{room}"
+    await emitter.start()
+    await until(lambda: emitter.registry.warmed_up, "it knows the gateways")
+    await person(server, "ann", room)
+    for seconds, partial in ((COUNTS_SECONDS - 2, True), (COUNTS_SECONDS + 1, False)):
+        emitter.registry.remember([Sighting("killed:1", 0, seconds)])
+        found = (await emitter.present(table))[table]
+        assert (found.shown(), found.partial) == ({"ann": "online"}, partial)

@@ -8,7 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.chat.notifications.rules import EVERYBODY, MAX_NAMED, RoomMessage, due, earlier_messages, mentioned
+from parley.chat.notifications.rules import (
+    EVERYBODY,
+    MAX_CALLED,
+    MAX_NAMED,
+    RoomMessage,
+    calls_present,
+    due,
+    due_to_present,
+    earlier_messages,
+    mentioned,
+)
 from parley.common.wire.consumers import LogEvent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,6 +70,26 @@ def test_mentions_are_counted_also_of_who_is_called_because_they_are_present():
     assert mentioned(event("reaction.added", message=3)) == []
     many = [f"u{number}" for number in range(10_000)]
     assert len(mentioned(event("message.sent", mentions=many))) == MAX_NAMED
+
+
+@pytest.mark.parametrize(
+    ("one", "calls"),
+    [
+        (event("message.sent", body="@here", mention_here=True), True),
+        (event("message.sent", body="@here @all", mention_here=True, mention_all=True), False),
+        (event("message.sent", body="@here", mention_here=False), False),
+        (event("message.sent", body='"mention_here": true'), False),
+        (event("message.edited", body="@here", mention_here=True), False),
+    ],
+)
+def test_a_message_calls_who_is_there_if_it_says_so_and_does_not_call_everybody(one: LogEvent, calls: bool):
+    assert calls_present(one) is calls
+
+
+def test_who_is_called_is_mentioned_whoever_calls_is_not_and_there_is_an_end_to_it():
+    call = event("message.sent", mention_here=True)
+    assert [(one.user_id, one.cause) for one in due_to_present(call, ["u_ben", "u_ann"])] == [("u_ben", "mention")]
+    assert len(due_to_present(call, (f"u{number}" for number in range(MAX_CALLED + 9)))) == MAX_CALLED
 
 
 def test_earlier_messages_are_asked_for_once():

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.common.wire.presence import PresentUser, UserPresence
+from parley.common.wire.presence import PresentUser, UserPresence, shown_state
 from parley.gateway.presence.looked_room import LookedRoom
-from parley.gateway.presence.user_states import shown_state
 
 LINGER = 4.0
 

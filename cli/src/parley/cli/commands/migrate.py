@@ -31,6 +31,7 @@ def migrate(
         raise CommandFailure("; ".join(["refusing to migrate in production", *unsafe]))
     wait_for_database(database_url, wait)
     upgrade(database_url)
+    # After the migrations, which make the schemas that rights are given on.
     if passwords:
         asyncio.run(ensure_roles(database_url, passwords))
     typer.echo("The database is up to date.")

@@ -20,6 +20,7 @@ def nats_config(
 
     Passwords are variables of the server's environment, such as PARLEY_NATS_GATEWAY_PASSWORD.
     """
+    # Without passwords: the file may be kept with the rest of a deployment, where everybody can read it.
     text = HEADER + render(users_of(choose(namespaces)))
     if output is None:
         typer.echo(text, nl=False)

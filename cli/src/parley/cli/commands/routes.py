@@ -92,6 +92,7 @@ def _flags(route: Route) -> list[str]:
 
 
 def _place(function: Any) -> str:
+    # A decorator of the project's own must not hide where its middleware is.
     unwrapped = inspect.unwrap(function)
     return f"{unwrapped.__module__}:{getattr(unwrapped, '__qualname__', type(unwrapped).__qualname__)}"
 

@@ -72,6 +72,7 @@ _SETTINGS = SETTINGS | {
 
 
 async def _change(url: str, statement: str, name: str, *args: Any) -> Any:
+    # What it announces are gateways' and no service's: moved, it would say again or leave out what rooms have.
     if name == ANNOUNCEMENTS:
         raise CommandFailure(f"{name} is chat's own")
     async with log_connection(url) as connection:

@@ -21,6 +21,7 @@ def wait_for_database(url: str, seconds: float) -> None:
     """Return once Postgres accepts connections. Raises `CommandFailure` if it refuses, or does not answer in time."""
 
     async def wait() -> None:
+        # Not kept for what follows: Alembic connects by a driver of its own.
         await (await _connect(url, seconds, {})).close()
 
     asyncio.run(wait())
@@ -43,6 +44,7 @@ async def _connect(url: str, seconds: float, settings: Mapping[str, str]) -> Any
     while True:
         try:
             return cast("Any", await asyncpg.connect(url, timeout=5, server_settings=dict(settings)))
+        # What a server says while it starts, and a container's network before its name is known.
         except _STARTING as error:
             if time.monotonic() >= deadline:
                 reason = str(error) or type(error).__name__

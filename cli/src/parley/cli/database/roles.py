@@ -42,6 +42,8 @@ async def ensure_roles(url: str, passwords: Mapping[str, str]) -> None:
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+            # Before Postgres 15 everybody might put functions there, which others' statements would then find
+            # (CVE-2018-1058).
             await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
             for service, password in passwords.items():
                 await _ensure_role(connection, role_of(service), password)
@@ -56,6 +58,7 @@ async def ensure_roles(url: str, passwords: Mapping[str, str]) -> None:
 
 
 async def _ensure_role(connection: Any, role: str, password: str) -> None:
+    # None for a role that is not there yet.
     known = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = $1", role)
     if known:
         raise CommandFailure(f"the role {role} is a superuser; a service must not be one")

@@ -95,6 +95,7 @@ def _check_name(name: str) -> None:
         raise CommandFailure(f"{name if Path(name).exists() else f'{name}.py'} exists already; nothing was written")
     # The working directory itself is left out: what is there was looked at above.
     elsewhere = [entry for entry in sys.path if Path(entry).resolve() != Path.cwd()]
+    # Asked of the finder and not imported, which would run somebody's code.
     if name in sys.stdlib_module_names or PathFinder.find_spec(name, elsewhere) is not None:
         raise CommandFailure(
             f"{name} is the name of an installed Python module, which it would hide; choose another name"

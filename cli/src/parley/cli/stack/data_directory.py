@@ -71,6 +71,7 @@ class DataDirectory:
     def _write_secret(path: Path, secret: str) -> None:
         """Write a file whole or not at all, so that an interrupted write leaves no empty file."""
         partial = path.with_suffix(".partial")
+        # Whatever a crash has left; O_EXCL then refuses what somebody else has put there meanwhile.
         partial.unlink(missing_ok=True)
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secret + "\n")

@@ -43,6 +43,7 @@ def render(users: Mapping[str, Permissions], passwords: Mapping[str, str] | None
     """
     lines = ["authorization {", "  users = ["]
     for name, allowed in users.items():
+        # JSON's quotes are those of a NATS server's configuration as well; a variable must stand without any.
         password = json.dumps(passwords[name]) if passwords is not None else f"${variable(name)}"
         lines += [
             "    {",
@@ -64,6 +65,7 @@ def url_of(url: str, user: str, password: str) -> str:
 def _subjects(doing: str, allowed: Sequence[str]) -> list[str]:
     return [
         f"        {doing}: {{ allow: [",
+        # Sorted, so that what a file of before and one of now differ in is what has changed.
         *(f"          {json.dumps(one)}" for one in sorted(allowed)),
         "        ] }",
     ]

@@ -32,8 +32,10 @@ def make_secrets(directory: Path, namespaces_file: Path | None, owner: int | Non
         """The password in these files, made unless one of them has it."""
         files = [directory / place for place in places]
         kept = next((file.read_text("utf-8").strip() for file in files if file.exists()), "")
+        # What is there is never replaced by itself: the database knows the old one.
         password = given or kept or secrets.token_urlsafe(24)
         for file in files:
+            # A file that is right is left alone, so that its time says when the secret was made.
             if not file.exists() or file.read_text("utf-8").strip() != password:
                 _write(file, password + "\n", owner)
                 made.append(str(file.relative_to(directory)))

@@ -29,6 +29,7 @@ class SinglePort:
         """Start every service in order, and stop them in reverse."""
         async with AsyncExitStack() as stack:
             for name, app in self._services.items():
+                # Here, since uvicorn runs the lifespan of one app alone.
                 state = await stack.enter_async_context(app.router.lifespan_context(app))
                 self._states[name] = dict(state or {})
             yield
@@ -49,6 +50,7 @@ class SinglePort:
             await response(scope, receive, send)
             return
         name = OWNERS.get(scope["path"].split("/", 2)[1] if "/" in scope["path"] else "", "gateway")
+        # A copy for each request, as uvicorn makes one: what an app writes there must not reach other requests.
         scope["state"] = dict(self._states.get(name, {}))
         await self._services[name](scope, receive, send)
 

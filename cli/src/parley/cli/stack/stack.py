@@ -114,6 +114,7 @@ def _listen(host: str, port: int) -> socket.socket:
     """Take the port before anything is started. Raises `CommandFailure` if it is taken or the address is not ours."""
     try:
         listener = bind(host, port)
+        # Clients of a stack that is restarted wait here until it serves, instead of being refused.
         listener.listen(2048)
     except OSError as error:
         raise CommandFailure(f"cannot listen on {host} port {port}: {error.strerror}; --port takes another") from error
@@ -178,6 +179,7 @@ def _start_nats(stack: ExitStack, directory: DataDirectory) -> dict[str, str]:
     users = users_of(namespaces_file)
     everywhere = tuple(load(namespaces_file))
     users[SCRIPTS] = permissions_of(SCRIPTS, ServiceAccess(emits=everywhere))
+    # A question that every service answers, and that changes nothing.
     users[OWN_USER] = permissions_of(OWN_USER, ServiceAccess()) + Permissions(("heads.*",), ())
     passwords = passwords_for(users)
     url = stack.enter_context(embedded.nats(directory.nats, configuration=render(users, passwords)))

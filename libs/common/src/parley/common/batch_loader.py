@@ -47,6 +47,7 @@ class BatchLoader(Generic[KeyT, ValueT]):
         if self._in_hand >= MAX_WAITING:
             raise Reject(Code.OVERLOADED)
         answer: asyncio.Future[ValueT | None] = asyncio.get_running_loop().create_future()
+        # A future for each caller: one that is cancelled must not cancel what others wait for.
         self._waiting.setdefault(key, []).append(answer)
         if not self._finding:
             self._finding, self._since = True, time.monotonic()

@@ -22,6 +22,7 @@ class Rate:
         """Take tokens from a bucket. Return when it will be full again, or 0 when it has too few and keeps those."""
         # A bucket that was full is full now, however long ago.
         full_at = max(now, full_at) + tokens * self._each
+        # A refusal costs nothing, or somebody who tries on would never be let through again.
         return 0.0 if full_at - now > self._window else full_at
 
 

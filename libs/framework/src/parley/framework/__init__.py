@@ -26,6 +26,7 @@ from parley.common.wire.rights import Right
 from parley.common.wire.rooms import Delivery, Membership, MembershipChange, Replayed, RoomEvent, RoomHead
 from parley.framework.remote.blocking import BlockingEmitter
 from parley.framework.remote.emitter import AcksResult, BroadcastOperator, Emitter, RemoteSocket
+from parley.framework.remote.presence_requests import PresentUsers
 from parley.framework.remote.room_publisher import RoomPublisher
 from parley.framework.routing.connection_context import ConnectionContext
 from parley.framework.routing.context import Context
@@ -64,6 +65,7 @@ __all__ = [  # noqa: RUF022 - to write a service, to speak to connections, to ru
     "Emitter",
     "Membership",
     "MembershipChange",
+    "PresentUsers",
     "RemoteSocket",
     "Replayed",
     "RoomEvent",

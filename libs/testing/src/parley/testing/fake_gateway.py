@@ -15,6 +15,7 @@ from parley.common.wire.codec import Wire, decode
 from parley.common.wire.disconnects import DisconnectReason
 from parley.common.wire.operations import (
     AnyOperation,
+    AskPresent,
     ClientAck,
     ClientAckReport,
     Disconnect,
@@ -105,6 +106,8 @@ class FakeGateway(GatewayRequests):
                 return FetchedConnections(GATEWAY, len(listed), listed)
             case Look():
                 return self.presence.look(targets[0] if targets else None, operation)
+            case AskPresent(rooms=rooms):
+                return self.presence.present(self._namespace, rooms)
             case StopLooking(room=room):
                 for target in targets:
                     self.presence.stop(room, target)

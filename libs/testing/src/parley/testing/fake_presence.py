@@ -7,13 +7,13 @@ shown for a while.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from parley.common.errors import Code
-from parley.common.wire.operations import Look, LookResult, SetPresence
-from parley.common.wire.presence import PresenceChanges, PresentUser
+from parley.common.wire.operations import Look, LookResult, PresentReport, SetPresence
+from parley.common.wire.presence import PresenceChanges, PresencePart, PresentUser
 from parley.common.wire.rooms import UnloggedEvent
 from parley.gateway.presence.looked_room import LookedRoom
 from parley.gateway.presence.lookers import MAX_LOOKS
@@ -51,6 +51,11 @@ class FakePresence:
         """Show a connection no more of a room."""
         self._lookers.pop((room, looker), None)
 
+    def present(self, namespace: str, rooms: Iterable[str]) -> PresentReport:
+        """Say who is in rooms, once."""
+        parts = [PresencePart(namespace, room, self._entries(room), whole=True) for room in rooms]
+        return PresentReport(GATEWAY, sum(len(part.users) for part in parts), parts)
+
     def set(self, connections: Collection[FakeConnection], wanted: SetPresence) -> None:
         """Set what the users of these connections chose, or whether the connections are idle."""
         for connection in connections:
@@ -67,6 +72,7 @@ class FakePresence:
 
     def refresh(self) -> None:
         """Tell those who look what has changed."""
+        # Who has gone, or has left the room, looks no more, as on a gateway.
         self._lookers = {
             (room, looker): None
             for room, looker in self._lookers
@@ -80,6 +86,7 @@ class FakePresence:
                 continue
             args = msgspec.json.encode([PresenceChanges(name, changes, room.count)])
             for _, looker in [each for each in self._lookers if each[0] == name]:
+                # A signal: who reads slowly is told the next time, as by a gateway.
                 if not looker.congested:
                     looker.deliver(UnloggedEvent("presence", args))
 

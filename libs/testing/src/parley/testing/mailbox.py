@@ -39,6 +39,7 @@ class Mailbox:
         try:
             async with asyncio.timeout(timeout):
                 while True:
+                    # The oldest first, and whatever came before it stays: tests may wait for events in another order.
                     for received in self._untaken:
                         if received.event == event:
                             self._untaken.remove(received)

@@ -46,6 +46,7 @@ async def serving(names: Sequence[str], namespaces: Path, settings: Mapping[str,
         yield [server.url for server in servers]
     finally:
         for server in servers:
+            # All are asked before one is waited for, so that they stop together.
             server.should_exit = True
         await asyncio.gather(*servers.values())
 

@@ -105,11 +105,13 @@ async def running(
         for service in services:
             own: dict[str, Any] = {"instance": _fresh(service.name)}
             await stack.enter_async_context(service.running(service.settings(**(own | given))))
+        # Gateways read their namespaces from a file alone, as in production.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-test-")))
         declared = declare(directory / "namespaces.toml", services, namespaces or {})
         names = [_fresh(f"gateway{number}") for number in range(1, gateways + 1)]
         urls = await stack.enter_async_context(serving(names, declared, given))
         server = RunningServer(bus, url, urls)
+        # Last, and so closed first: clients that outlived their gateways would try to come back.
         stack.push_async_callback(server.close)
         yield server
 

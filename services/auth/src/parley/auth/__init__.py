@@ -7,6 +7,8 @@ Invariants: a password or a refresh token is stored only as a hash; a ban or a r
 is told of it; issuing tokens and revoking them lock the user's row, so each token is issued before or after a
 revocation and never during it.
 
+Start with `tables` (what is kept) and `identity` (what gateways ask); the rest serves these or changes them.
+
 Reading order: `settings` and `providers_file`, `names`, `email_address` and `password_policy` (what is configured, and
 what texts are accepted), `database`, `metrics` and `outbound` (what it works with), `tables` and `user_rows` (what is
 stored), `clock` (the time tokens go by), `tokens` (what a token proves), `accounts` (passwords, sessions, bots),

@@ -74,7 +74,7 @@ service = Service("auth", settings=Settings)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The auth service. Raises `UnsafeSettings`; nothing is connected until the app starts."""
+    """Return the auth service. Raises `UnsafeSettings`; nothing is connected until the app starts."""
     settings.refuse_unsafe()
 
     @asynccontextmanager
@@ -227,7 +227,7 @@ async def _secret_seal(signer: Signer, database: Database) -> SecretSeal:
 
 
 def _kept_besides(own_address: OwnAddress, own_factors: OwnFactors) -> Further:
-    """What an export has of somebody's address and factors."""
+    """Return what an export has of somebody's address and factors."""
 
     async def kept(user_id: str) -> list[tuple[str, Any]]:
         email = await own_address.of_user(user_id)
@@ -241,7 +241,7 @@ def _kept_besides(own_address: OwnAddress, own_factors: OwnFactors) -> Further:
 
 
 def _mailer(settings: Settings) -> Mailer:
-    """The way that mail goes: to the configured server, in development to the console, and else nowhere."""
+    """Return the way that mail goes: to the configured server, in development to the console, and else nowhere."""
     if settings.auth_smtp_host:
         return Mailer(SmtpDelivery(settings), settings.auth_mail_from)
     if settings.environment == "development":

@@ -22,7 +22,7 @@ class DatabaseClock:
         self._offset = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """The time in Unix seconds, wrong by at most what a query takes."""
+        """Return the time in Unix seconds, wrong by at most what a query takes."""
         return time.monotonic() + self._offset
 
     async def measure(self) -> None:

@@ -69,12 +69,15 @@ class Components:
 
 
 def components_of(app: FastAPI) -> Components:
-    """The components of a started app; of one that was not started there are none, and this raises `AttributeError`."""
+    """Return the components of a started app.
+
+    Of one that was not started there are none, and this raises `AttributeError`.
+    """
     return app.state.components
 
 
 async def current(request: Request) -> Components:
-    """The components behind a request, for endpoints that take `Current`."""
+    """Return the components behind a request, for endpoints that take `Current`."""
     return components_of(request.app)
 
 
@@ -82,7 +85,7 @@ Current = Annotated[Components, Depends(current)]
 
 
 async def any_bearer(request: Request, components: Current) -> Identity:
-    """Who sends a request, with a token of any kind. Raises `Reject` (401), or `banned`."""
+    """Return who sends a request, with a token of any kind. Raises `Reject` (401), or `banned`."""
     return await components.authenticator.authenticate(Authenticate(bearer_token(request)))
 
 
@@ -90,7 +93,10 @@ AnyBearer = Annotated[Identity, Depends(any_bearer)]
 
 
 async def bearer(identity: AnyBearer) -> Identity:
-    """The user who sends a request: not a server with an API key, nor whoever sees with their eyes. Raises `Reject`."""
+    """Return the user who sends a request: not a server with an API key, nor whoever sees with their eyes.
+
+    Raises `Reject`.
+    """
     # A key that leaks, or an administrator who looks on, must not change a password or delete an account.
     if identity.scopes is not None:
         raise Reject(Code.FORBIDDEN, "This is for the user themselves; an API key or a token to look on is no login.")
@@ -101,12 +107,12 @@ Bearer = Annotated[Identity, Depends(bearer)]
 
 
 def public_url(request: Request, components: Components) -> str:
-    """Where people reach this deployment, without a slash at the end."""
+    """Return where people reach this deployment, without a slash at the end."""
     return components.settings.auth_public_url or str(request.base_url).rstrip("/")
 
 
 def link_url(request: Request, components: Components) -> str:
-    """What links in mails begin with; empty where that is not configured.
+    """Return what links in mails begin with; empty where that is not configured.
 
     A Host header is whatever its sender likes, and the mail goes to somebody else: only what is printed has it.
     """
@@ -115,7 +121,7 @@ def link_url(request: Request, components: Components) -> str:
 
 
 async def issue_admin_token(app: FastAPI, ttl_seconds: int) -> str:
-    """An access token of the configured first administrator, for a started app in this process.
+    """Return an access token of the configured first administrator, for a started app in this process.
 
     For the one-command stack, which prints it; it cannot be refreshed. Raises `Reject(not_found)` when that user does
     not exist, which `ensure_first_admin` rules out unless the username setting was changed without a password.

@@ -173,6 +173,7 @@ class Database:
 
     async def check(self) -> str | None:
         """What keeps the database from being ready, or None: it must take writes and have our tables."""
+        # A standby that is promoted late answers reads, and would take no login.
         asked = text("SELECT current_setting('transaction_read_only'), version_num FROM public.parley_migrations")
         try:
             async with self.autocommit() as connection:
@@ -188,10 +189,12 @@ class Database:
     def _tell_outage(self, error: Exception) -> None:
         """Turn what a lost or full database raises into a code; anything else passes."""
         now = time.monotonic()
+        # All connections are in use and none has failed lately: it is a rush, and no outage.
         if isinstance(error, PoolTimeout) and now - self._failed_at > 2 * POOL_WAIT:
             raise Reject(Code.OVERLOADED) from error
         # Who waited in vain for a connection while others found theirs dead waited for Postgres, too.
         if not isinstance(error, PoolTimeout) and fault_of(error) is not Fault.OUTAGE:
+            # Postgres broke a serialization failure or a deadlock up; the other one went through.
             if _state(error) in {"40001", "40P01"}:
                 raise Reject(Code.UNAVAILABLE, "Somebody else changed the same; try again.") from error
             return

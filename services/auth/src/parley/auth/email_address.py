@@ -18,13 +18,16 @@ _ADDRESS = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+{_LABEL})")
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an address that mail can be sent to; of comments, quotes, names and line ends it has none."""
+    """Return whether a text is an address that mail can be sent to.
+
+    Of comments, quotes, names and line ends it has none.
+    """
     found = _ADDRESS.fullmatch(text) if len(text) <= MAX_EMAIL else None
     return found is not None and len(found[1]) <= MAX_LOCAL
 
 
 def mailbox_key(address: str) -> str:
-    """What makes an address the same as another.
+    """Return what makes an address the same as another.
 
     The standard lets hosts tell `Bob` from `bob` before the `@`. None that people use does, and two accounts of one
     mailbox would be one too many.
@@ -33,7 +36,7 @@ def mailbox_key(address: str) -> str:
 
 
 def require_address(text: str) -> str:
-    """The address that somebody wrote. Raises `Reject(invalid_payload)`."""
+    """Return the address that somebody wrote. Raises `Reject(invalid_payload)`."""
     if not is_address(text):
         raise Reject(Code.INVALID_PAYLOAD, "This is no e-mail address.")
     return text

@@ -31,6 +31,7 @@ async def require_another_full_admin(connection: AsyncConnection, user: Row[Any]
     """
     if ADMIN_ROLE not in user.roles:
         return
+    # Users' rows are locked one at a time, and two administrators would each lock the other's.
     await connection.execute(select(func.pg_advisory_xact_lock(FULL_ADMINS_LOCK)))
     # Those of providers do not count: whoever runs the provider decides whether they stay administrators.
     other = select(users.c.id).where(

@@ -43,18 +43,20 @@ _CONFUSABLES = _read_confusables()
 
 
 def username_key(username: str) -> str:
-    """What makes a username the same as another: its case does not."""
+    """Return what makes a username the same as another: its case does not."""
+    # NFKC first: mathematical letters and their like have no case until they are plain ones.
     return unicodedata.normalize("NFKC", username).casefold()
 
 
 def skeleton(text: str) -> str:
-    """What a text looks like; two that look alike have the same."""
+    """Return what a text looks like; two that look alike have the same."""
     plain = "".join(_CONFUSABLES.get(character, character) for character in unicodedata.normalize("NFKC", text))
+    # ASCII comes second: what the table makes of other characters is ASCII, some of which looks alike as well.
     return "".join(_ASCII.get(character, character) for character in plain)
 
 
 def skeletons(name: str) -> list[str]:
-    """What a name looks like, as it is written and in small letters."""
+    """Return what a name looks like, as it is written and in small letters."""
     return sorted({skeleton(name), skeleton(username_key(name))})
 
 
@@ -65,6 +67,7 @@ def check_display_name(name: str) -> None:
     """
     check_name(name)
     scripts: set[str] = set()
+    # The blank ends the last word, so that it is looked at like the others.
     for character in f"{unicodedata.normalize('NFKC', name)} ":
         if not unicodedata.category(character).startswith(("L", "M", "N")):
             scripts.clear()

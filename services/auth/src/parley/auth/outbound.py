@@ -32,14 +32,14 @@ class Outbound:
         self._client = client
 
     async def get(self, url: str, token: str = "") -> bytes:
-        """The body of a success. Raises `Unanswered`."""
+        """Return the body of a success. Raises `Unanswered`."""
         answer = await self._ask("GET", url, headers={"authorization": f"Bearer {token}"} if token else {})
         if answer.status != OK:
             raise Unanswered(f"{url} answered {answer.status}")
         return answer.body
 
     async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> HttpAnswer:
-        """Whatever is answered to a form. Raises `Unanswered`."""
+        """Return whatever is answered to a form. Raises `Unanswered`."""
         return await self._ask("POST", url, headers=headers, form=form)
 
     async def _ask(
@@ -53,10 +53,14 @@ class Outbound:
                     method, url, data=form, headers={"accept": "application/json", **headers}
                 ) as response,
             ):
+                # Counted as it comes, and decompressed: Content-Length may lie or be missing, and a small body may
+                # unpack to gigabytes.
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > MAX_BYTES:
                         raise Unanswered(f"{url} answered more than {MAX_BYTES} bytes")
                 return HttpAnswer(response.status_code, bytes(body))
+        # One exception for whatever goes wrong: callers keep what they knew, whether the other server is away or
+        # broken.
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             raise Unanswered(f"{url}: {type(error).__name__}: {error}") from error

@@ -12,12 +12,12 @@ MAX_PASSWORD = 256
 
 
 def normal(password: str) -> str:
-    """A password in NFKC (RFC 8265 asks for a normal form): `é` is one character or two, by the keyboard."""
+    """Return a password in NFKC (RFC 8265 asks for a normal form): `é` is one character or two, by the keyboard."""
     return unicodedata.normalize("NFKC", password)
 
 
 def weakness(password: str, username: str) -> str | None:
-    """Why this user may not have this password; None if they may."""
+    """Return why this user may not have this password; None if they may."""
     length = len(normal(password))
     if length < MIN_PASSWORD:
         return f"a password has at least {MIN_PASSWORD} characters"

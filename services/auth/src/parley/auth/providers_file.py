@@ -95,11 +95,11 @@ class Providers(msgspec.Struct, frozen=True):
     oidc: dict[str, OpenIdSettings] = {}
 
 
-Settings = TypeVar("Settings", IssuerSettings, OpenIdSettings)
+FieldsT = TypeVar("FieldsT", IssuerSettings, OpenIdSettings)
 
 
 def load(path: Path | None) -> Providers:
-    """The providers of a file, or none without one. Raises `InvalidProviders`."""
+    """Return the providers of a file, or none without one. Raises `InvalidProviders`."""
     if path is None:
         return Providers()
     try:
@@ -151,7 +151,7 @@ def _openid(where: str, fields: Any) -> OpenIdSettings:
 
 
 def is_safe_url(url: str) -> bool:
-    """Whether nobody on the way can read or change what is sent there: https, or this very machine."""
+    """Return whether nobody on the way can read or change what is sent there: https, or this very machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -160,7 +160,7 @@ def is_safe_url(url: str) -> bool:
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK))
 
 
-def _convert(where: str, fields: Any, kind: type[Settings]) -> Settings:
+def _convert(where: str, fields: Any, kind: type[FieldsT]) -> FieldsT:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:

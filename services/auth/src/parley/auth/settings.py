@@ -220,7 +220,7 @@ class Settings(ServiceSettings):
         return providers_file.load(self.auth_providers_file)
 
     def unsafe(self) -> list[str]:
-        """What of these settings is not for production."""
+        """Return what of these settings is not for production."""
         password = self.auth_admin_password.get_secret_value()
         problems = super().unsafe()
         if not password:
@@ -235,7 +235,7 @@ class Settings(ServiceSettings):
 
 
 def rate(text: str) -> AttemptRate:
-    """What a `Rate` setting means. Raises `ValueError`."""
+    """Return what a `Rate` setting means. Raises `ValueError`."""
     found = _RATE.fullmatch(text.strip())
     if found is None or not int(found[1]):
         raise ValueError("a rate is a number per second, minute, hour or day, such as 10/minute")

@@ -20,12 +20,12 @@ REMEMBERED = timedelta(days=1)
 
 
 def new_user_id() -> str:
-    """An id for an account made here."""
+    """Return an id for an account made here."""
     return f"{LOCAL_PREFIX}{uuid7().hex}"
 
 
 def named(username: str) -> ColumnElement[bool]:
-    """The condition that a user has this username, in whatever case it was written."""
+    """Return the condition that a user has this username, in whatever case it was written."""
     return users.c.username_key == username_key(username)
 
 
@@ -46,6 +46,7 @@ async def insert_local_user(
         )
     )
     looks = [{"skeleton": skeleton, "user_id": user_id} for skeleton in skeletons(username)]
+    # In the transaction of the user: of two names that look alike and come at once, the unique index lets one in.
     await connection.execute(insert(username_skeletons), looks)
     return user_id
 
@@ -59,7 +60,7 @@ async def require_unlike_others(connection: AsyncConnection, name: str, *, own: 
 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> Row[Any] | None:
-    """A user's row, locked against other grants and revocations until the transaction ends; None if unknown."""
+    """Return a user's row, locked against other grants and revocations until the transaction ends; None if unknown."""
     # FOR NO KEY UPDATE: it does not hold up those who insert rows that refer to the user, such as sessions of bots.
     row = select(users).where(users.c.id == user_id).with_for_update(key_share=True)
     return (await connection.execute(row)).first()
@@ -77,7 +78,7 @@ async def lock_if_known(connection: AsyncConnection, user_id: str) -> Row[Any] |
 
 
 async def is_known(connection: AsyncConnection, user_id: str) -> bool:
-    """Whether there is such a user, was one, or may be: guests are written down nowhere.
+    """Return whether there is such a user, was one, or may be: guests are written down nowhere.
 
     Users who log in elsewhere are known from their first token on.
     """
@@ -94,6 +95,7 @@ async def revoke_all(connection: AsyncConnection, user_id: str) -> datetime:
         await connection.execute(
             update(users)
             .where(users.c.id == user_id)
+            # Never back: after a failover the clock may be behind, and what was revoked would be good again.
             .values(revoked_before=func.greatest(func.clock_timestamp(), users.c.revoked_before))
             .returning(users.c.revoked_before)
         )

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from parley.chat.api import files, own_rest, people_rest, rest
+from parley.chat.api import files, rest, state_rest
 from parley.chat.log import database
 from parley.chat.service import service
 from parley.chat.settings import Settings
@@ -66,8 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_cors(app, settings)
     install_api_page(app, "/api/docs")
     app.include_router(rest.router)
-    app.include_router(people_rest.router)
-    app.include_router(own_rest.router)
+    app.include_router(state_rest.router)
     app.include_router(files.router)
     app.include_router(asyncapi_router(service, app.version), prefix="/api")
     return app

@@ -58,6 +58,8 @@ PUSH_AFTER = 3.0
 """Seconds that a notification may be read on another device before it is pushed."""
 INDEX_WITHIN = 60.0
 """Seconds that messages may wait to be found by a search while many come. `search` says that the index is behind."""
+INDEXED_AT_ONCE = 2_000
+"""Events that the index takes at once. What is read around a page of the log is the same for a small one."""
 SWEEP_INTERVAL = 10.0
 """Seconds between two sweeps of the per-user request rates."""
 
@@ -96,7 +98,11 @@ def _own_consumers(reads: Pool, notifier: Notifier, files: Files | None) -> dict
     own = {
         notifying.NAME: OwnConsumer(EVENTS, notifier.consume, beginning=False, wanted=notifying.WANTED),
         term_index.NAME: OwnConsumer(
-            term_index.EVENTS, TermIndex(reads).consume, term_index.ALL_VERSIONS, may_wait=INDEX_WITHIN
+            term_index.EVENTS,
+            TermIndex(reads).consume,
+            term_index.ALL_VERSIONS,
+            may_wait=INDEX_WITHIN,
+            most=INDEXED_AT_ONCE,
         ),
     }
     if files is not None:
@@ -125,7 +131,8 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             await writer.connect()
         announcer = Announcer(rooms, runtime.bus, url, writer.forget_rooms)
-        notifier = Notifier(reads, rooms, PUSH_AFTER)
+        signals = RoomSignals(rooms, runtime.emitter(NAMESPACE), RoomPlaces(reads))
+        notifier = Notifier(reads, rooms, PUSH_AFTER, signals.present.online)
         cursors.on_moved = notifier.cursors_moved
         files = open_files(reads, settings, partial(reported_files.seen, reads, settings.kept_seconds))
         fetcher = PublicFetcher()
@@ -137,8 +144,6 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         with database.reachable():
             # This comes before anything is answered: after a restore, what had been erased has to be hidden first.
             await erasing.look()
-        places = RoomPlaces(reads)
-        signals = RoomSignals(rooms, places)
         drafts = DraftKeeper(reads, rooms, settings.chat_max_body)
         key = settings.chat_push_key.get_secret_value()
         signer = PushSigner(key, settings.chat_push_contact) if key else None
@@ -162,7 +167,9 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             "drafts": drafts.run(),
             "scheduled messages": scheduler.run(),
             "slash commands": own.invocations.run(),
-            "rates of users": _sweep(rates, signals.typing_rates, signals.choice_rates, own.invocations.rates),
+            "rates of users": _sweep(
+                rates, signals.typing_rates, signals.choice_rates, own.invocations.rates, signals.present.rates
+            ),
         }
         if previews is not None:
             running["previews"] = previews.run()
@@ -176,7 +183,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         try:
             yield state
         finally:
-            await places.close()
+            await signals.close()
             await state.log.close()
             await cursors.flush()
             await thread_cursors.flush()

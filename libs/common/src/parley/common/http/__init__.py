@@ -1,5 +1,7 @@
 """Serving HTTP, for the engine and all services. Nothing here knows what is served, nor NATS.
 
+Start with `api` if you write endpoints, with `server` if you want to know what becomes of a connection.
+
 1. `server`: reads requests, under the limits of `gate` and `output_budget`; `upgrade_request` reads most WebSocket
    requests at once;
 2. `forwarded`, `addresses` and `address_ranges`: whom a request comes from;

@@ -67,6 +67,7 @@ def _parsed(address: str) -> tuple[int, int] | None:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return None
+    # A socket that listens on `::` sees IPv4 clients so, and a ban of theirs is of the IPv4 range.
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
     return found.version, int(found)

@@ -82,6 +82,7 @@ def install_errors(
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        # One of them, in words: all of them would repeat whatever the client sent, at any length.
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return problem_response(Reject(Code.INVALID_PAYLOAD, f"{where}: {first['msg']}"))
@@ -91,6 +92,7 @@ def install_errors(
         server_error = error.status_code >= SERVER_ERRORS
         code = _HTTP_CODES.get(error.status_code, Code.INTERNAL if server_error else Code.INVALID_PAYLOAD)
         response = problem_response(Reject(code, str(error.detail)))
+        # `Allow` of a 405 is among them (RFC 9110, 15.5.6).
         response.headers.update(error.headers or {})
         return response
 
@@ -102,6 +104,7 @@ async def _bound_body(request: Request, most: int) -> None:
     too_large = Reject(Code.PAYLOAD_TOO_LARGE, f"A body is at most {most} bytes.")
     if "transfer-encoding" not in request.headers:
         length = request.headers.get("content-length", "0")
+        # The server reads no more than a Content-Length says, so it may be believed.
         if not length.isdecimal() or int(length) > most:
             raise too_large
         return

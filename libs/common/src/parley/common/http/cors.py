@@ -17,6 +17,7 @@ def allowed_origins(settings: ServiceSettings) -> list[str]:
     """Return the origins besides the own one, as they are compared. In development any page may come."""
     if not settings.cors_origins:
         return [ANY] if settings.environment == "development" else []
+    # As browsers write origins: `https://Chat.example.com:443/` never equals what a page sends.
     return [origin if origin == ANY else normal_origin(origin) for origin in settings.cors_origins]
 
 
@@ -27,6 +28,7 @@ def install_cors(app: FastAPI, settings: ServiceSettings) -> None:
         allow_origins=allowed_origins(settings),
         allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+        # Pages see no other header of an answer than these and the simple ones.
         expose_headers=["Retry-After", "X-Request-ID"],
         max_age=PREFLIGHT_SECONDS,
     )

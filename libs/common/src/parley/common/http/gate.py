@@ -167,6 +167,8 @@ class HttpGate:
     def connected(self, connection: Expiring, address: str, *, proxy: bool) -> bool:
         """Count a connection until `disconnected`. Return False when its address has too many, this one included."""
         connections = self._connections[address] = self._connections.get(address, 0) + 1
+        # Counted apart, and for proxies too: who only opens connections uses up what they are counted by, and nothing
+        # else.
         new = self._new[address] = self._new.get(address, 0) + 1
         self._new_connections.start(connection, 0.0)
         self.heads.start(connection, self.clock())
@@ -272,6 +274,7 @@ class HttpGate:
         self._left, self._unparsed = REQUESTS_PER_TURN, PARSED_PER_TURN
         waiting, parsers, refused = self._waiting, self._parsers, self._refused
         try:
+            # The length of now: what is called may wait anew, and would be called for ever.
             for _ in range(min(len(refused), DISCARDS_PER_TURN)):
                 refused.pop()()
             for _ in range(len(parsers)):
@@ -282,6 +285,7 @@ class HttpGate:
                 self._left -= 1
                 waiting.pop()()
         finally:
+            # Also after a turn in which nothing waited: what was used up in it has to be renewed.
             if waiting or parsers or refused or self._left < REQUESTS_PER_TURN or self._unparsed < PARSED_PER_TURN:
                 self._schedule()
 

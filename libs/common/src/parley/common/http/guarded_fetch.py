@@ -175,6 +175,7 @@ class PublicFetcher:
         """
         try:
             async with asyncio.timeout(seconds):
+                # Each address anew: a public page may redirect to a private one.
                 for _ in range(redirects + 1):
                     check_url(url, schemes)
                     answer = await self._once(method, url, headers or {}, content, max_bytes, wanted)
@@ -196,6 +197,7 @@ class PublicFetcher:
         max_bytes: int,
         wanted: Callable[[Fetched], bool],
     ) -> Fetched:
+        # `identity`: a small answer that unpacks to gigabytes would pass every limit of bytes.
         sent = {"host": urlsplit(url).netloc, "accept-encoding": "identity", "connection": "close", **headers}
         times = {"connect": CONNECT_SECONDS, "pool": CONNECT_SECONDS}
         async with self._pool.stream(

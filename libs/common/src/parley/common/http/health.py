@@ -29,6 +29,7 @@ def health_router(checks: Mapping[str, Check], notes: Mapping[str, Callable[[], 
 
     @router.get("/readyz", summary="The process can serve; 503 says what is missing")
     async def readyz() -> JSONResponse:
+        # All at once: an orchestrator waits a second or two, however many parts hang.
         found = await asyncio.gather(*(_bounded(check) for check in checks.values()))
         problems = dict(zip(checks, found, strict=True))
         ready = not any(found)

@@ -59,6 +59,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     try:
         # All of it is decoded, also fields that nobody reads, so that a body that is not JSON is refused as a whole.
         fields = msgspec.json.decode(body)
+        # msgspec takes the last of two equal keys without a word, so the standard library looks once more.
         json.loads(body, object_pairs_hook=_refuse_doubles)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Reject(Code.INVALID_PAYLOAD, f"The body is no JSON: {error}") from error

@@ -95,6 +95,7 @@ class OutputBudget:
         self._scheduled = False
         exact = set[str]()
         for _ in range(AT_ONCE):
+            # By addresses and not by holders: thousands that leave little each are found as one that leaves much.
             address = max(self._sums, key=self._sums.__getitem__, default=None)
             if address is None or not self._exceeded(address):
                 return
@@ -102,10 +103,12 @@ class OutputBudget:
             if address not in exact:
                 # Transports report what is written, and not what has been read since.
                 exact.add(address)
+                # A copy: to count a holder that has caught up takes it out of the dict.
                 for holder in list(holders):
                     self.count(holder, address, holder.unread())
                 continue
             largest = max(holders, key=holders.__getitem__)
+            # Not counted from now on, before it is told: what it does when it is cut off must not count it again.
             self.count(largest, address, 0)
             self._cut()
             largest.cut_off()

@@ -44,6 +44,7 @@ def refusal(status: int, message: str) -> bytes:
     """Return the whole answer to a request that is refused before an app sees it, after which its connection closes."""
     body = msgspec.json.encode(problem(Reject(_CODES[status], message), status))
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+    # `close` is no mere courtesy: the parser has lost its place in what the client sends.
     return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
 
 
@@ -52,6 +53,7 @@ def problem_response(
 ) -> JSONResponse:
     """Return the answer that a rejection is, with the headers that its status asks for."""
     body = problem(rejection, status)
+    # A 401 has to say how to authenticate (RFC 9110, 15.5.2).
     added = {"www-authenticate": "Bearer"} if body["status"] == MEANINGS[Code.MISSING_TOKEN].status else {}
     if rejection.code is Code.RATE_LIMITED:
         added["retry-after"] = "1"

@@ -236,6 +236,7 @@ class Bus:
         await self._ask_for_name()
         self.listen(subjects.name(self.service, self.instance), self._answer_for_name)
         await self.subscribe(subjects.namesakes(self.service, self.instance), self._on_namesake)
+        # Only now: a sign of life from a name that turns out to be taken would stop who has it.
         self._tasks.forever(self._liveness.publish_signs(), name="signs of life")
         self._tasks.forever(self._liveness.watch(), name="own signs of life")
 
@@ -260,6 +261,7 @@ class Bus:
         name = subjects.name(self.service, self.instance)
         listener = self.listen(inbox := subjects.inbox(self.user, subjects.answerer_of(name)), hear)
         try:
+            # The inbox is also the reply subject, so that NATS says at once where nobody listens.
             await self.publish(name, inbox.encode(), inbox)
             async with asyncio.timeout(NAME_TIMEOUT):
                 run = (await answer).decode()
@@ -288,6 +290,7 @@ def _understood(answer: msgspec.Raw, kind: type[AnswerT], subject: str) -> Answe
     try:
         return msgspec.msgpack.decode(answer, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # Not `invalid_payload`, which would blame who asked.
         log.error("malformed answer", subject=subject, error=str(error))
         raise Reject(Code.INTERNAL) from error
 

@@ -105,6 +105,7 @@ class Liveness:
             if self._connected():
                 await self._send(SignOfLife(self._started))
             await asyncio.sleep(ALIVE_INTERVAL)
+        # For ever; who runs it cancels it.
         await asyncio.Event().wait()
 
     async def watch(self) -> None:

@@ -128,6 +128,8 @@ class Outbox(Generic[ItemT]):
             if rejection.code is not Code.PAYLOAD_TOO_LARGE:
                 log.warning("not sent", what=self._name, items=len(chunk), code=str(rejection.code))
                 return
+            # Estimates may be too low; the broker's limit is known only here. Halves end at single items, so this ends
+            # as well.
             for smaller in self._smaller(subject, chunk):
                 self._send_chunk(subject, smaller)
         except Exception:

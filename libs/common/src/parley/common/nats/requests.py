@@ -132,6 +132,7 @@ class RequestClient:
         # Its time runs from now on, and not from when NATS takes the message: the caller waits from now on.
         timers = [loop.call_later(timeout, request.expire)]
         if repeat:
+            # A new tag for each time, and the first answer counts; the others find the tag gone.
             timers += [loop.call_later(after, self._gather, request) for after in REPEAT_AFTER if after < timeout]
         try:
             return await request.answer
@@ -140,6 +141,7 @@ class RequestClient:
                 timer.cancel()
             if request.tags:
                 sent = self._questions[subjects.answerer_of(subject)].sent
+                # Whether it was answered or given up: an answer that is still on its way must find nothing.
                 for tag in request.tags:
                     sent.settle(tag)
 
@@ -222,6 +224,7 @@ class RequestServer:
             try:
                 batch = decode(message.data, Requests)
             except _MALFORMED as error:
+                # The reply subject is the inbox with the range of tags behind it, two tokens.
                 if subjects.is_inbox(message.reply.rpartition(".")[0].rpartition(".")[0], answerer):
                     self._connection.send(message.reply, failed(Reject(Code.INVALID_PAYLOAD, str(error))).encode())
                 return
@@ -266,6 +269,7 @@ class _Responder(Generic[RequestT]):
             task = self._tasks.spawn(self._handle(request, in_hand), name=f"respond {self._subject}")
             in_hand.requests[request.tag] = (size, task)
         if in_hand.requests:
+            # One timer for a message and not one for each request: in a storm a message has thousands.
             in_hand.timer = asyncio.get_running_loop().call_later(HANDLER_SECONDS, self._expire, in_hand)
 
     async def _handle(self, request: Request, in_hand: _InHand) -> None:

@@ -116,6 +116,7 @@ class TagTable(Generic[EntryT]):
             # The rest of a message that is larger than the turn's allowance stays at the front.
             message = self._late[0]
             tags, message.tags = message.tags[:left], message.tags[left:]
+            # Also for tags that were settled meanwhile, so that a turn's work is bounded by what it looks at.
             left -= len(tags)
             if not message.tags:
                 self._late.popleft()

@@ -54,6 +54,7 @@ def configure(settings: ServiceSettings, service: str) -> None:
         )
     )
     root = logging.getLogger()
+    # Also those that libraries have put there: a line must come once, in one format.
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
     # uvicorn would log a line for each request and two for each WebSocket.

@@ -44,6 +44,7 @@ def read_secret(path: str, variable: str) -> str:
     if len(data) > MAX_SECRET:
         raise SecretFile(f"{variable}: {path} is larger than {MAX_SECRET} bytes")
     try:
+        # Editors and `echo` end a file with a line's end, which belongs to no secret.
         secret = data.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise SecretFile(f"{variable}: {path} is no text") from error
@@ -65,6 +66,7 @@ def with_password(url: str, password: str) -> str:
     parts = urlsplit(url)
     if not password or parts.password is not None:
         return url
+    # From the end: a user's name may hold an `@`, a host may not.
     user, at, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}{at or '@'}{host}").geturl()
 
@@ -118,6 +120,7 @@ def misspelt_settings(*kinds: type[ServiceSettings]) -> dict[str, str]:
     given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
     found: dict[str, str] = {}
     for name in sorted(given - known):
+        # `PARLY_`, too; whatever else the environment holds is nobody's misspelling.
         if name.startswith("PARL") and (near := get_close_matches(name, known, 1, SIMILAR)):
             found[name] = near[0]
     return found
@@ -180,6 +183,7 @@ class ServiceSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put files of secrets before the environment, where such a setting is empty then."""
         _ = file_secret_settings
+        # The first source wins.
         return init_settings, _SecretFiles(settings_cls), env_settings, dotenv_settings
 
     def nats_account(self) -> tuple[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+from parley.common.errors import Reject
 from parley.common.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -17,6 +18,21 @@ log = get_logger(__name__)
 def stop_process() -> None:
     """Ask this process to stop in order (SIGTERM), because it cannot do its work. Its supervisor starts another."""
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def repeat(step: Callable[[], Awaitable[object]], pause: float, failed: str) -> None:
+    """Take a step, for ever, after a pause of so many seconds each time; `failed` says in the log what went wrong.
+
+    A `Reject` is an outage of Postgres or NATS, which they log themselves: the next step is tried all the same.
+    """
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            await step()
+        except Reject:
+            continue
+        except Exception:
+            log.exception(failed)
 
 
 class Tasks:

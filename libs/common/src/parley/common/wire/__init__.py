@@ -1,7 +1,7 @@
 """The wire types: what travels on NATS between Parley's processes.
 
 Payloads that come from a client or go to one stay the JSON bytes that they were; the service behind the namespace
-decodes them once. The modules, in reading order:
+decodes them once. Start with `commands` and `rooms`, which are what most messages are; the modules, in reading order:
 
 1. `codec`: how all of them are encoded, and `subjects`: where they are sent;
 2. `commands` and `rooms`: the events of clients to a service, and those of a service to rooms;

@@ -27,4 +27,5 @@ class Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 def decode(data: bytes | msgspec.Raw, kind: type[T]) -> T:
     """Decode an envelope of a known type. Raises `msgspec.DecodeError` for other bytes, `ValidationError` included."""
+    # Too few fields of an older sender have defaults, and too many of a newer one are passed over.
     return msgspec.msgpack.decode(data, type=kind)

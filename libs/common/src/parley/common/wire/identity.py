@@ -49,7 +49,9 @@ class Identity(Wire, frozen=True):
             right = given
         else:
             scoped = right_of_scopes(self.scopes)
+            # The lesser of both: a key lets its owner's roles count, and never adds to them.
             right = None if scoped is None else min(given, scoped)
+        # A suspended administrator may look, so that they can find out why; they change nothing.
         return Right.READ if right is not None and self.suspended else right
 
     def may(self, right: Right) -> bool:
@@ -75,6 +77,7 @@ class Identity(Wire, frozen=True):
         needed = f"{area}:{'write' if writes else 'read'}"
         if needed in self.scopes:
             return None
+        # `own` without `writes` is such as a read marker: whoever looks on must leave none.
         if self.looks_on and not writes:
             return Reject(Code.FORBIDDEN, "Who looks on changes nothing of whom they look on for.") if own else None
         return Reject(Code.FORBIDDEN, f"This token lacks the scope {needed}.")
@@ -87,6 +90,7 @@ class Identity(Wire, frozen=True):
     @property
     def digest(self) -> int:
         """A number that nearly always changes with what auth may change while a connection lasts."""
+        # NUL parts them, since neither names nor roles have one: `ab`, `c` is not `a`, `bc`.
         return crc32("\0".join((self.name, *self.roles)).encode("utf-8", "surrogatepass"))
 
 

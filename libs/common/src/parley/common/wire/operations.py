@@ -6,6 +6,7 @@ import msgspec
 
 from parley.common.wire.codec import Wire
 from parley.common.wire.connections import ConnectionInfo
+from parley.common.wire.presence import PresencePart
 
 
 class Selection(Wire, frozen=True):
@@ -119,6 +120,12 @@ class SetPresence(Operation, frozen=True, tag="presence"):
     idle: bool | None = None
 
 
+class AskPresent(Operation, frozen=True, tag="present"):
+    """Say once who is in these rooms of the selected namespace: every gateway replies with `PresentReport`s."""
+
+    rooms: tuple[str, ...]
+
+
 AnyOperation = (
     Emit
     | FetchConnections
@@ -132,6 +139,7 @@ AnyOperation = (
     | Look
     | StopLooking
     | SetPresence
+    | AskPresent
 )
 
 
@@ -193,11 +201,26 @@ class LookResult(Wire, frozen=True):
     users: list[tuple[str, str]] = []
     count: int = 0
     code: str = ""
+    partial: bool = False
+    """Whether a gateway did not say in time whom it has."""
 
     @property
     def outstanding(self) -> int:
         """Always 0: there is one reply."""
         return 0
+
+
+class PresentReport(Wire, frozen=True):
+    """A page of who is in rooms on one gateway. `matched` counts all entries on the first page, and is 0 on others."""
+
+    gateway: str
+    matched: int
+    parts: list[PresencePart] = []
+
+    @property
+    def outstanding(self) -> int:
+        """The change of the number of entries that are still to come."""
+        return self.matched - sum(len(part.users) for part in self.parts)
 
 
 # One decoder for all kinds: msgspec tells them apart by their tags.

@@ -86,6 +86,7 @@ AUTH = Permissions(
         subjects.GET_ERASURE,
         subjects.READ_USER_EVENTS,
         subjects.GATEWAYS,
+        # `=` is the empty namespace: auth may end connections whatever theirs, and emit into none.
         "gw.*.sockets.=",
         "_INBOX.*.auth.>",
     ),
@@ -115,12 +116,14 @@ OWN = {"gateway": GATEWAY, "auth": AUTH, "chat": CHAT}
 def permissions(services: Mapping[str, ServiceAccess]) -> dict[str, Permissions]:
     """Every user, Parley's own three among them, and what each may do."""
     users = {"gateway": ServiceAccess(), "auth": ServiceAccess(), "chat": ServiceAccess(CHAT_NAMESPACES), **services}
+    # A file may give chat more namespaces, and cannot take away the one that it is behind.
     users["chat"] = users["chat"]._replace(namespaces=tuple({*users["chat"].namespaces, *CHAT_NAMESPACES}))
     return {name: permissions_of(name, access) for name, access in users.items()}
 
 
 def permissions_of(user: str, access: ServiceAccess) -> Permissions:
     """What one user may do."""
+    # Every service may also run a script that only emits, under its own account.
     allowed = _process(user) + _process(EMITTER, user)
     if user in OWN:
         allowed += OWN[user]

@@ -3,11 +3,21 @@
 A gateway that has somebody who looks at a room says so to all (`LookedRooms`). Each of the others answers that one with
 who is in the room there, and with what changes as long as it looks (`PresenceParts`). Whoever finds that it has missed
 something asks (`GetLookedRooms`).
+
+What a user is shown as follows from what each of their devices does and from what they chose by hand:
+
+| on any gateway | shown as |
+|---|---|
+| the user chose a state by hand | the latest choice; `invisible` is shown as `offline` |
+| else a connection that is not idle | `online` |
+| else a connection | `away` |
+| else | `offline` |
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, cast
 
 import msgspec
 
@@ -34,6 +44,21 @@ class PresentUser(Wire, frozen=True):
     user_id: str
     state: str
     since: int = 0
+
+
+def counting_entry(entries: Iterable[PresentUser]) -> PresentUser | None:
+    """Return which of a user's entries counts, at most one of each gateway; None if there is none."""
+    counts: PresentUser | None = None
+    for entry in entries:
+        if counts is None or entry.since > counts.since or (not counts.since and counts.state != "online"):
+            counts = entry
+    return counts
+
+
+def shown_state(entries: Iterable[PresentUser]) -> ShownState:
+    """Return what a user is shown as who has these entries, at most one of each gateway."""
+    counts = counting_entry(entries)
+    return "offline" if counts is None or counts.state == "invisible" else cast("ShownState", counts.state)
 
 
 class PresencePart(Wire, frozen=True):
@@ -94,11 +119,15 @@ class UserPresence(msgspec.Struct, frozen=True):
     state: ShownState
 
 
-class Presence(msgspec.Struct, frozen=True):
-    """Who is in a room: at most 500 users, and how many there are."""
+class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who is in a room: at most 500 users, and how many there are.
+
+    It is `partial` when a gateway that may have more of them did not answer in time.
+    """
 
     users: list[UserPresence]
     count: int
+    partial: bool = False
 
 
 class PresenceChanges(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -41,6 +41,7 @@ RIGHT_OF_SCOPE = {
 
 def right_of_roles(roles: Iterable[str]) -> Right | None:
     """The greatest right that roles give; None where they give none."""
+    # `is not None`, since a right is a number and might be 0 one day.
     return max((right for role in roles if (right := RIGHT_OF_ROLE.get(role)) is not None), default=None)
 
 

@@ -21,6 +21,7 @@ def checked_text(text: str) -> bytes:
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
+        # Refused below, in the same words.
         encoded = b"\x00"
     if b"\x00" in encoded:
         raise Reject(Code.INVALID_PAYLOAD, NO_TEXT)
@@ -38,5 +39,6 @@ def check_line(text: str) -> None:
 def check_name(name: str) -> None:
     """Refuse a name that reads as another one, or as none. Raises `Reject`."""
     check_line(name)
+    # Z are blanks, C is invisible, and M are marks, which show something only on a letter before them.
     if not any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANKS for char in name):
         raise Reject(Code.INVALID_PAYLOAD, "A name needs something that can be seen.")

@@ -92,6 +92,7 @@ class _Writer:
             "servers": [_REF_TO_SERVER],
             "messages": messages,
         }
+        # Once in each channel: messages of AsyncAPI belong to one.
         refused = {"properties": {"ok": {"const": False}, "error": self._failure}, "required": ["ok", "error"]}
         messages["refused"] = {
             "name": "ack",
@@ -100,6 +101,7 @@ class _Writer:
             "payload": {"type": "object"} | refused,
             "examples": [{"payload": self._example({"type": "object"} | refused, lean=True)}],
         }
+        # Unwrapped, since methods of controller classes and rows of tables are wrapped each on its own.
         shared = Counter(inspect.unwrap(route.controller) for route in _emitted(router))
         for route in _emitted(router):
             self._received(key, messages, route, alone=shared[inspect.unwrap(route.controller)] == 1)
@@ -125,6 +127,7 @@ class _Writer:
         if holds_bytes(accepted, self._components):
             messages[ack]["x-binary"] = True
         operation = self._operation(channel, name, "receive", messages[name])
+        # Of an event that is acked either way: AsyncAPI has one reply with several messages, and no word for failure.
         operation["reply"] = {
             "channel": operation["channel"],
             "messages": [_pointer("channels", channel, "messages", each) for each in (ack, "refused")],

@@ -46,6 +46,7 @@ class Examples:
     def _chosen(self, members: list[Schema], seen: tuple[str, ...]) -> Schema:
         """Return the first alternative of a union that is not null and does not lead back to a type around it."""
         some = [member for member in members if member.get("type") != "null"]
+        # The last one may be null, which ends a type that contains itself.
         return next((member for member in some if member.get("$ref") not in seen), members[-1])
 
     def _typed(self, schema: Schema, name: str, seen: tuple[str, ...]) -> Any:

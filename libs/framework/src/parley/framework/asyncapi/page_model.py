@@ -111,6 +111,7 @@ def _events(document: dict[str, Any], channel: str) -> Iterator[Event]:
         positional = message.get("x-positional", False)
         reader = SchemaReader(document["components"]["schemas"], binary=message.get("x-binary", False))
         ack_reader = SchemaReader(document["components"]["schemas"], binary=ack.get("x-binary", False))
+        # AsyncAPI speaks from the application's side: what it receives is what clients emit.
         emitted = operation["action"] == "receive"
         yield Event(
             message["name"],

@@ -165,6 +165,7 @@ def _merged(rows: Iterable[SchemaRow]) -> Iterable[SchemaRow]:
     """Return the rows with those that several alternatives have alike made one."""
     merged: dict[tuple[str, str], SchemaRow] = {}
     for row in rows:
+        # By type as well: alternatives may have a field of one name and different types.
         key = (row.path, row.type)
         merged[key] = replace(merged[key], only_in="") if key in merged else row
     return merged.values()

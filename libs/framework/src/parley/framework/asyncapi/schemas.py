@@ -21,6 +21,7 @@ def schemas_of(kinds: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
 
     A type that msgspec cannot describe has a schema that admits anything, with a note in its description.
     """
+    # All in one call, so that two types that mention the same one refer to one component.
     parts = [_parts(kind) for kind in kinds]
     flat = [part for several in parts for part in several]
     described, components = msgspec.json.schema_components(flat, ref_template=REF + "{name}", schema_hook=_unknown)

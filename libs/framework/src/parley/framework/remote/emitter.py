@@ -38,8 +38,11 @@ from parley.common.wire.operations import (
     OperationReport,
     Selection,
 )
+from parley.common.wire.presence import PresenceChoice
+from parley.framework.remote import presence_requests
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.framework.remote.gateway_requests import GatewayRequests
+from parley.framework.remote.presence_requests import PresentUsers
 from parley.framework.remote.reply_collector import GatewayReplies, ReplyT
 
 ANSWER_TIMEOUT = 5.0
@@ -238,6 +241,20 @@ class Emitter(BroadcastOperator):
     def of(self, namespace: str) -> Emitter:
         """Return an emitter for another namespace, on the same bus and registry."""
         return Emitter(self._requests, namespace)
+
+    async def present(self, *rooms: str) -> dict[str, PresentUsers]:
+        """Ask all gateways once who is in these rooms, and be told nothing of what changes.
+
+        Raises `Reject(unavailable)` without a connection to NATS.
+        """
+        return await presence_requests.present(self._requests, self.namespace, rooms)
+
+    async def set_presence(self, user_id: str, choice: PresenceChoice) -> int:
+        """Show a user as this, as `Context.set_presence` does, and return how many connections the user has.
+
+        Without any, nothing is kept. Raises `Reject` as that does.
+        """
+        return await presence_requests.choose(self._requests, self.namespace, user_id, choice)
 
     def socket(self, sid: str, gateway: str = "") -> RemoteSocket:
         """Select one connection. Unless `gateway` is named, all gateways are asked: a recovered one may be on any."""

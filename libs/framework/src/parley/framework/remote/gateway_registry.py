@@ -74,6 +74,7 @@ class GatewayRegistry:
             return
         self._started = True
         await self._bus.subscribe(subjects.ALIVE, self._on_sign_of_life)
+        # Before the first check, and before anybody can ask who lives.
         self._bus.on_reconnect(self.start_over)
         self._bus.run_forever(self._run_checks(), name="living gateways")
         self.start_over()
@@ -99,6 +100,7 @@ class GatewayRegistry:
     def sightings(self) -> list[Sighting]:
         """Return every known gateway, living or silent, for a later process to `remember`."""
         self._check(now := time.monotonic())
+        # Who is in both for a moment is alive.
         runs = {**self._silent, **self._alive}
         return [Sighting(address, run.started, now - run.last_seen) for address, run in runs.items()]
 
@@ -140,6 +142,7 @@ class GatewayRegistry:
         elif late:
             self._spare(now)
         for address in [address for address, run in self._alive.items() if now - run.last_seen >= SILENT_AFTER]:
+            # Not forgotten yet: it may be suspended, and hold its connections when it goes on.
             self._silent[address] = self._alive.pop(address)
         for address in [address for address, run in self._silent.items() if now - run.last_seen >= FORGET_AFTER]:
             del self._silent[address]

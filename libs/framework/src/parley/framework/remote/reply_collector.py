@@ -79,6 +79,7 @@ class ReplyCollector(Generic[ReplyT]):
         """Count one reply."""
         self._replies.received.append(reply)
         self._replies.matched += reply.matched
+        # A change and no number, so that replies of one gateway may come in any order.
         self._outstanding += reply.outstanding
         self._answered.add(reply.gateway)
 
@@ -97,6 +98,7 @@ class ReplyCollector(Generic[ReplyT]):
         """Whether there is nothing left to wait for."""
         if self.no_listener:
             return True
+        # Before the number of connections: one that was found may have its answer still to send.
         if self._outstanding > 0:
             return False
         if self._most is not None and self._replies.matched >= self._most:
@@ -108,5 +110,6 @@ class ReplyCollector(Generic[ReplyT]):
         replies, missing = self._replies, self.missing
         replies.complete = self.ended and not (self.no_listener and missing)
         replies.unanswered = () if replies.complete else tuple(sorted(missing))
+        # Who answers is not silent, whatever the registry thought when it was asked.
         replies.silent = () if self._gateway else tuple(sorted(set(silent) - self._answered))
         return replies

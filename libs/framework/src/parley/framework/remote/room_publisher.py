@@ -64,6 +64,8 @@ class RoomPublisher:
         pieces = [(room, piece) for room, delivery in deliveries for piece in _split(delivery)]
         if len(pieces) > 1 and self._registry is not None and self._registry.living <= FEW_GATEWAYS:
             for chunk in split_by_size(pieces, MAX_DELIVERY_BYTES, lambda piece: len(piece[0]) + _weight(piece[1])):
+                # One after the other, and not together: to wait for each is what keeps their order when the bus is
+                # congested.
                 await self._bus.publish(subjects.rooms(self._namespace), Deliveries(chunk).encode())
             return
         for room, piece in pieces:

@@ -91,6 +91,7 @@ def apply_changes(encoded: bytes, changes: bytes) -> bytes:
     # Values stay encoded: a gateway has no use for them.
     changed = decode(changes, DataChanges)
     kept = _split(encoded)
+    # Taken out before the others are put in: a key is in one of the two lists.
     for key in changed.removed:
         kept.pop(key, None)
     kept |= {key: msgspec.Raw(value) for key, value in changed.values.items()}

@@ -33,6 +33,7 @@ def compose(
 ) -> Callable[[SubjectT], Awaitable[None]]:
     """Return one function that runs all the middleware around the core. It is made once per namespace."""
     composed = core
+    # From the inside out, so that the first in the list is the outermost.
     for outer in reversed(middleware):
         composed = _around(outer, composed)
     return composed

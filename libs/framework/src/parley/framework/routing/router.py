@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
 import msgspec
 
@@ -24,6 +24,7 @@ from parley.framework.routing.middleware import ConnectionMiddleware, PacketMidd
 from parley.framework.routing.room_log import RoomLog
 from parley.framework.routing.signatures import (
     Controller,
+    RouteOptions,
     Signature,
     is_sync,
     marked_methods,
@@ -110,24 +111,11 @@ class Router(Generic[StateT]):
 
     # -- the table -------------------------------------------------------------------------------------------------
 
-    def on(
-        self,
-        event: str,
-        *,
-        payload: Any = None,
-        pipelined: bool = False,
-        binary: bool = False,
-        timeout: float | None = None,
-        writes: bool = True,
-        own: bool = False,
-    ) -> Callable[[ControllerT], ControllerT]:
+    def on(self, event: str, **options: Unpack[RouteOptions]) -> Callable[[ControllerT], ControllerT]:
         """Do what `route` does, as a decorator."""
 
         def decorate(controller: ControllerT) -> ControllerT:
-            self.route(
-                event, controller, payload=payload, pipelined=pipelined, binary=binary, timeout=timeout, writes=writes,
-                own=own,
-            )  # fmt: skip
+            self.route(event, controller, **options)
             return controller
 
         return decorate

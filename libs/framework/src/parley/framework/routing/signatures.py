@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect as inspection
@@ -127,7 +127,18 @@ def may_hold_binary(kind: Any) -> bool:
     return False
 
 
-def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
+class RouteOptions(TypedDict, total=False):
+    """What may be said of a route besides its event and its controller; `Router.route` says what each means."""
+
+    payload: Any
+    pipelined: bool
+    binary: bool
+    timeout: float | None
+    writes: bool
+    own: bool
+
+
+def on(event: str, **options: Unpack[RouteOptions]) -> Callable[[FunctionT], FunctionT]:
     """Mark a method of a controller class for `Router.controllers`. The options are those of `Router.route`."""
 
     def mark(method: FunctionT) -> FunctionT:
@@ -137,7 +148,7 @@ def on(event: str, **options: Any) -> Callable[[FunctionT], FunctionT]:
     return mark
 
 
-def marked_methods(kind: type[Any]) -> Iterator[tuple[Controller, str, dict[str, Any]]]:
+def marked_methods(kind: type[Any]) -> Iterator[tuple[Controller, str, RouteOptions]]:
     """Find the marked methods of a class, each with its event and options, in the order in which they are written."""
     # From the base classes down, but each method as the class itself has it: an override keeps its place.
     for name in dict.fromkeys(name for holder in reversed(kind.__mro__) for name in vars(holder)):

@@ -1,6 +1,11 @@
 """Accounts made here.
 
-Reading order: `attempt_counts`, `login_limits` and `device_proofs` (who is slowed down), `hashing_queue`, `passwords`,
-`refresh_seal`, `device_names` and `sessions`, `accounts`, `first_admin`, `deletions`, `own_account`,
-`data_export`, `bots` and `api_keys`, `view_tokens`.
+Start with `accounts`, which registers people and logs them in: all before it is what it needs for that.
+
+1. Who is slowed down: `attempt_counts` counts, `login_limits` decides by it, `device_proofs` tells who was here before.
+2. `hashing_queue` and `passwords`: what a password costs, and who waits for it.
+3. `sessions` with `refresh_seal` and `device_names`: what a login begins, and how its tokens go on.
+4. `accounts`; `first_admin` makes the one account that nobody registers.
+5. What people do with their own: `own_account`, `deletions`, `data_export`.
+6. What others use: `bots` with their `api_keys`, and `view_tokens`, by which an administrator looks on.
 """

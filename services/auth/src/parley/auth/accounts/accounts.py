@@ -107,24 +107,24 @@ class Accounts:
             return result
 
     def spares(self, device: str) -> bool:
-        """Whether a login is not refused before its user is known, since its device has a genuine proof."""
+        """Return whether a login is not refused before its user is known, since its device has a genuine proof."""
         return self._limits.spares(device, time.monotonic())
 
     def refusal(self, address: str) -> Reject | None:
-        """Why a login from an address is refused before it is read, if it is."""
+        """Return why a login from an address is refused before it is read, if it is."""
         return _counted(self._limits.refusal(address_key(address), time.monotonic(), self._passwords.admits))
 
     async def id_of(self, username: str) -> str | None:
-        """Whose username this is, however it is spelled; those who ask at once are looked up together."""
+        """Return whose username this is, however it is spelled; those who ask at once are looked up together."""
         return await self._ids.load(username_key(username))
 
     def refusal_of(self, username: str, address: str) -> Reject | None:
-        """Why a login is refused whatever its password is, if it is."""
+        """Return why a login is refused whatever its password is, if it is."""
         attempt = LoginAttempt(username_key(username), address_key(address))
         return _counted(self._limits.refusal_of(attempt, time.monotonic(), self._passwords.admits))
 
     async def prove(self, user_id: str, password: str, device: Device, proven: Callable[[str], str]) -> Row[Any]:
-        """The row of somebody who is logged in, and shows that it is them by their password.
+        """Return the row of somebody who is logged in, and shows that it is them by their password.
 
         `proven` names the device, if the user of an id has logged in on it before. It counts as a login.
         Raises `Reject` with `forbidden` (they log in elsewhere), `invalid_credentials`, `rate_limited` or `overloaded`.

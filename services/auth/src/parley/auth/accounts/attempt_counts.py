@@ -72,7 +72,7 @@ class AttemptCounts:
         return window.attempts if window is not None and window.ends > now else 0
 
     def left(self, key: Hashable, now: float) -> float:
-        """Seconds until the key's window is over."""
+        """Return seconds until the key's window is over."""
         window = self._windows.get(key)
         return max(0.0, window.ends - now) if window is not None else 0.0
 

@@ -32,7 +32,7 @@ class BotDetails(BaseModel):
 
 
 async def create(connection: AsyncConnection, name: str, owner_id: str, limit: int) -> BotDetails:
-    """A new bot of somebody.
+    """Return a new bot of somebody.
 
     Raises `Reject` with `not_found` for an owner we do not know, `forbidden` for a bot, and `limit_exceeded` when they
     have `limit` bots already; and for the name `invalid_payload`, or `already_exists` for one that looks like somebody
@@ -47,6 +47,7 @@ async def create(connection: AsyncConnection, name: str, owner_id: str, limit: i
     number = await connection.scalar(select(func.count()).select_from(users).where(users.c.owner_id == owner_id))
     if (number or 0) >= limit:
         raise Reject(Code.LIMIT_EXCEEDED, f"A user has at most {limit} bots.")
+    # After the limit: who may make none is told that, whatever they would call it.
     check_display_name(name)
     await require_unlike_others(connection, name, own=owner_id)
     new = insert(users).values(id=new_user_id(), name=name, kind=BOT, owner_id=owner_id)
@@ -55,19 +56,19 @@ async def create(connection: AsyncConnection, name: str, owner_id: str, limit: i
 
 
 async def listed(connection: AsyncConnection, which: ColumnElement[bool], limit: int) -> list[BotDetails]:
-    """Bots that a condition names, newest first."""
+    """Return bots that a condition names, newest first."""
     query = select(users).where(users.c.kind == BOT, which).order_by(users.c.created_at.desc(), users.c.id).limit(limit)
     return [BotDetails.model_validate(dict(row)) for row in (await connection.execute(query)).mappings()]
 
 
 async def owned_by(connection: AsyncConnection, owners: Collection[str]) -> list[str]:
-    """The ids of the bots of some users, to whom happens what happens to these."""
+    """Return the ids of the bots of some users, to whom happens what happens to these."""
     ids = select(users.c.id).where(users.c.owner_id.in_(owners)).order_by(users.c.id)
     return list((await connection.scalars(ids)).all())
 
 
 async def require(connection: AsyncConnection, bot_id: str, owner_id: str | None = None) -> BotDetails:
-    """A bot, locked; of this owner, if one is named. Raises `Reject(not_found)`."""
+    """Return a bot, locked; of this owner, if one is named. Raises `Reject(not_found)`."""
     row = await lock_user(connection, bot_id)
     if row is None or row.kind != BOT or owner_id not in (None, row.owner_id):
         raise Reject(Code.NOT_FOUND, "There is no such bot.")
@@ -75,7 +76,7 @@ async def require(connection: AsyncConnection, bot_id: str, owner_id: str | None
 
 
 async def of_key(connection: AsyncConnection, key_id: str) -> BotDetails:
-    """The bot of an API key, locked. Raises `Reject(not_found)`."""
+    """Return the bot of an API key, locked. Raises `Reject(not_found)`."""
     bot_id = await connection.scalar(select(api_keys.c.user_id).where(api_keys.c.id == key_id))
     if bot_id is None:
         raise Reject(Code.NOT_FOUND, "There is no such API key.")

@@ -45,7 +45,7 @@ class DataExport:
         self._running = 0
 
     def begin(self, identity: Identity) -> AsyncGenerator[bytes]:
-        """The lines of an export. The last is of type `end`; without it, or with `error`, something is missing.
+        """Return the lines of an export. The last is of type `end`; without it, or with `error`, something is missing.
 
         Raises `Reject` with `rate_limited` or `overloaded` before the first.
         """

@@ -29,7 +29,7 @@ _SYSTEMS = (
 
 
 def device_name(user_agent: str) -> str:
-    """A name for what sent this header; empty for what sent none."""
+    """Return a name for what sent this header; empty for what sent none."""
     shown = "".join(character for character in user_agent if character.isprintable()).strip()
     if not shown.startswith("Mozilla/"):
         # A library or an app names itself first: `python-httpx/0.28.1`.

@@ -30,17 +30,18 @@ class DeviceProofs:
         self._keys = keys
 
     def make(self, user_id: str, now: float) -> str:
-        """A new proof for a user, made at `now` (Unix seconds). Each is another device, whoever asks for it."""
+        """Return a new proof for a user, made at `now` (Unix seconds). Each is another device, whoever asks for it."""
         body = _BODY.pack(int(now), secrets.token_bytes(12))
+        # Signed twice, so that a flood is told from devices of users before anybody knows which user is meant.
         signed = b"".join(_signature(self._keys[0], body, whose) for whose in (user_id, _GENUINE))
         return urlsafe_b64encode(body + signed).decode().rstrip("=")
 
     def device_of(self, user_id: str, proof: str, now: float) -> str:
-        """What names the device that shows a proof; empty if it proves nothing for this user."""
+        """Return what names the device that shows a proof; empty if it proves nothing for this user."""
         return self._number(proof, user_id, 0, now)
 
     def genuine(self, proof: str, now: float) -> str:
-        """What names the device that shows a proof made here, for whomever; else empty.
+        """Return what names the device that shows a proof made here, for whomever; else empty.
 
         It costs no look at the database, so it is asked of every login before anything else is.
         """
@@ -53,9 +54,11 @@ class DeviceProofs:
             return ""
         begin = _BODY.size + place * _SIGNATURE_BYTES
         body, signature = raw[: _BODY.size], raw[begin : begin + _SIGNATURE_BYTES]
+        # In constant time: how many bytes fit must not be heard from the time that a wrong signature takes.
         if not any(hmac.compare_digest(signature, _signature(key, body, whose)) for key in self._keys):
             return ""
         made_at, number = _BODY.unpack(body)
+        # A browser drops the cookie by itself then; whoever copied one does not.
         return number.hex() if now - made_at <= MAX_AGE else ""
 
 

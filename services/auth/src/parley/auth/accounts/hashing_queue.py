@@ -45,7 +45,7 @@ class Turn:
         self._work: Future[Any] | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
-        """The result of work in a thread."""
+        """Return the result of work in a thread."""
         future = self._threads.submit(work)
         self._work = future
         return await asyncio.wrap_future(future)
@@ -74,12 +74,12 @@ class HashingQueue:
         self._numbers = count()
 
     def admits(self, rank: Rank) -> bool:
-        """Whether somebody of this rank would now get a turn, or a place to wait for one."""
+        """Return whether somebody of this rank would now get a turn, or a place to wait for one."""
         return self._may_start(rank) or len(self._waiting) < self._places or rank < self._waiting[-1][0]
 
     @asynccontextmanager
     async def turn(self, rank: Rank = KNOWN) -> AsyncGenerator[Turn]:
-        """A turn for the length of the block, when it comes. Raises `Reject(overloaded)`."""
+        """Return a turn for the length of the block, when it comes. Raises `Reject(overloaded)`."""
         if self._may_start(rank):
             self._start(rank)
         else:

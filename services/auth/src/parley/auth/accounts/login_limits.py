@@ -101,14 +101,14 @@ class LoginLimits:
         return spared
 
     def refusal(self, address: str, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
-        """Why an attempt from an address is refused whatever it says, before it is read; or None.
+        """Return why an attempt from an address is refused whatever it says, before it is read; or None.
 
         So a flood costs little. `admits` tells whether there is a place for somebody of a rank.
         """
         return None if address in self._known_addresses else self._refused(address, 0, now, admits)
 
     def refusal_of(self, attempt: LoginAttempt, now: float, admits: Callable[[Rank], bool]) -> Reject | None:
-        """Why an attempt is refused whatever its password is, once its username was read; or None."""
+        """Return why an attempt is refused whatever its password is, once its username was read; or None."""
         if (attempt.username, attempt.address) in self._known:
             return None
         return self._refused(attempt.address, self._usernames.count(attempt.username, now), now, admits)

@@ -46,7 +46,7 @@ class OwnAccount:
         self._deletions = deletions
 
     async def read(self, user_id: str) -> Row[Any] | None:
-        """The row of a user; None for who logs in elsewhere and is not known yet."""
+        """Return the row of a user; None for who logs in elsewhere and is not known yet."""
         async with self._database.autocommit() as connection:
             return (await connection.execute(select(users).where(users.c.id == user_id))).first()
 
@@ -87,6 +87,7 @@ class OwnAccount:
         require_strong(password, proved.username)
         if proved.password_change_required and normal(password) == normal(proof.password):
             raise Reject(Code.INVALID_PAYLOAD, "Choose another password than the one there is.")
+        # Before the transaction: a hash takes a tenth of a second, for which no row is to be locked.
         password_hash = await self._passwords.hash(password)
         async with self._database.transaction() as connection:
             await lock_proved(connection, proved)
@@ -135,7 +136,10 @@ class OwnAccount:
 
 
 async def lock_proved(connection: AsyncConnection, proved: Row[Any]) -> Row[Any]:
-    """The locked row of somebody whom `Accounts.prove` returned. Raises `Reject` if the password changed meanwhile."""
+    """Return the locked row of somebody whom `Accounts.prove` returned.
+
+    Raises `Reject` if the password changed meanwhile.
+    """
     user = await lock_user(connection, proved.id)
     if user is None or user.password_hash != proved.password_hash:
         raise Reject(Code.INVALID_CREDENTIALS)
@@ -143,7 +147,7 @@ async def lock_proved(connection: AsyncConnection, proved: Row[Any]) -> Row[Any]
 
 
 async def lock_fresh(connection: AsyncConnection, identity: Identity) -> Row[Any]:
-    """The locked row of somebody without a password, who has just logged in at a provider.
+    """Return the locked row of somebody without a password, who has just logged in at a provider.
 
     Tokens are refreshed for months and are stolen; a session cannot be begun but at the provider, so its age says
     when its user was seen last. Raises `Reject` with `fresh_login_required`, `invalid_payload` for who has a password

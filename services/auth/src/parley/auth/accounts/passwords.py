@@ -39,38 +39,40 @@ class Passwords:
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
 
     def admits(self, rank: Rank) -> bool:
-        """Whether the password of somebody of this rank would be looked at, now or in a while."""
+        """Return whether the password of somebody of this rank would be looked at, now or in a while."""
         return self._logins.admits(rank)
 
     def turn(self, rank: Rank) -> AbstractAsyncContextManager[Turn]:
-        """A turn to have a password looked at; waits for it. Raises `Reject(overloaded)`."""
+        """Return a turn to have a password looked at; waits for it. Raises `Reject(overloaded)`."""
         return self._logins.turn(rank)
 
     def first_turn(self) -> AbstractAsyncContextManager[Turn]:
-        """A turn to have somebody's first password hashed; waits for it. Raises `Reject(overloaded)`."""
+        """Return a turn to have somebody's first password hashed; waits for it. Raises `Reject(overloaded)`."""
         return self._registrations.turn()
 
     async def hash(self, password: str, turn: Turn | None = None) -> str:
-        """The encoded hash of a password; without a turn of somebody known. Raises `Reject(overloaded)`."""
+        """Return the encoded hash of a password; without a turn of somebody known. Raises `Reject(overloaded)`."""
         if turn is not None:
             return await turn.run(lambda: self._hasher.hash(normal(password)))
         async with self._logins.turn() as own:
             return await self.hash(password, own)
 
     async def verify(self, password_hash: str | None, password: str, turn: Turn | None = None) -> Verdict:
-        """Whether the password fits; for no hash it does not, after the same time.
+        """Return whether the password fits; for no hash it does not, after the same time.
 
         Without a turn it waits for one as somebody known does. Raises `Reject(overloaded)`.
         """
 
         def fits(candidate: str) -> bool:
             try:
+                # The hash says its own parameters, so that passwords of before another choice of them still fit.
                 return self._hasher.verify(password_hash or self._nobody, candidate)
             except (VerificationError, InvalidHashError):
                 return False
 
         def verdict() -> Verdict:
             normalized = normal(password)
+            # The usual case first: a second hash is spent only where the spelling makes a difference.
             if fits(normalized):
                 outdated = password_hash is not None and self._hasher.check_needs_rehash(password_hash)
                 return Verdict(password_hash is not None, outdated)

@@ -36,13 +36,13 @@ class RefreshSeal:
         self._keys = keys
 
     def make(self, session_id: str, expires_at: datetime) -> str:
-        """A new token, of which 128 bits are random."""
+        """Return a new token, of which 128 bits are random."""
         session = bytes.fromhex(session_id.removeprefix(SESSION_PREFIX))
         body = _BODY.pack(session, int(expires_at.timestamp()), secrets.token_bytes(16))
         return urlsafe_b64encode(body + _seal(self._keys[0], body)).decode()
 
     def open(self, token: str) -> OpenedToken | None:
-        """What a token says, whether it was spent or not; None for one that this service has not made."""
+        """Return what a token says, whether it was spent or not; None for one that this service has not made."""
         try:
             raw = urlsafe_b64decode(token.encode("ascii"))
         except ValueError:

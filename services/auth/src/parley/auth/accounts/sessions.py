@@ -122,7 +122,7 @@ class Sessions:
         self._grace = timedelta(seconds=settings.auth_refresh_grace)
 
     async def begin(self, connection: AsyncConnection, user: Row[Any], device: Device, method: str) -> Grant:
-        """A new session of a user whose row `lock_user` returned in this transaction. Raises `Reject(banned)`.
+        """Return a new session of a user whose row `lock_user` returned in this transaction. Raises `Reject(banned)`.
 
         `method` says how they proved who they are, in a word.
         """
@@ -183,7 +183,7 @@ class Sessions:
             return EndedSession(session.user_id, session.id)
 
     async def of_user(self, user_id: str, current: str) -> list[SessionDetails]:
-        """A user's sessions that stand, those used last first; `current` is the id of the one that asks."""
+        """Return a user's sessions that stand, those used last first; `current` is the id of the one that asks."""
         async with self._database.autocommit() as connection:
             rows = await connection.execute(
                 select(sessions)
@@ -200,7 +200,7 @@ class Sessions:
             return await revoke_sessions(connection, (sessions.c.user_id == user_id) & which)
 
     async def access_token(self, connection: AsyncConnection, user_id: str, ttl: int) -> str:
-        """An access token of no session. Raises `Reject(not_found)`."""
+        """Return an access token of no session. Raises `Reject(not_found)`."""
         user = await lock_user(connection, user_id)
         if user is None:
             raise Reject(Code.NOT_FOUND)
@@ -231,7 +231,7 @@ class Sessions:
     async def _locked(
         connection: AsyncConnection, token: ColumnElement[bool], opened: OpenedToken | None
     ) -> tuple[Row[Any], Row[Any]] | None:
-        """The user, whose row is locked, and the session of a refresh token; None if there is none.
+        """Return the user, whose row is locked, and the session of a refresh token; None if there is none.
 
         A token without our seal is of before there was one, and names its session by its row.
         """

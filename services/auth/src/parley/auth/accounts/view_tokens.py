@@ -28,7 +28,7 @@ class ViewToken(NamedTuple):
 
 
 async def issue(connection: AsyncConnection, signer: Signer, user: Row[Any], admin: Identity) -> ViewToken:
-    """A token to read what a user can read, whose row is locked."""
+    """Return a token to read what a user can read, whose row is locked."""
     now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     # A token as old as a revocation is refused, also where the clock was set back since.
     issued_at = max(now, user.revoked_before + timedelta(microseconds=1)) if user.revoked_before else now

@@ -28,7 +28,7 @@ class AuthenticatorApps:
         self._now = now
 
     async def begin(self, connection: AsyncConnection, user_id: str) -> str:
-        """A new secret, in place of one that is not in use yet. Raises `Reject(already_exists)` where one is."""
+        """Return a new secret, in place of one that is not in use yet. Raises `Reject(already_exists)` where one is."""
         secret = totp_codes.new_secret()
         data, key = self._seal.seal(secret.encode(), user_id)
         fresh = {"sealed": data, "key": key, "created_at": func.clock_timestamp(), "last_step": 0}
@@ -42,7 +42,10 @@ class AuthenticatorApps:
         return secret
 
     async def confirm(self, connection: AsyncConnection, user_id: str, code: str) -> bool:
-        """Whether a code is of the secret that was begun; from then on it is in use. Raises `Reject(not_found)`."""
+        """Return whether a code is of the secret that was begun; from then on it is in use.
+
+        Raises `Reject(not_found)`.
+        """
         if not await self._take(connection, user_id, code, in_use=False):
             return False
         await connection.execute(
@@ -51,7 +54,10 @@ class AuthenticatorApps:
         return True
 
     async def take(self, connection: AsyncConnection, user_id: str, code: str) -> bool:
-        """Whether a code is good; if so, neither it nor one of before is any more. Raises `Reject(not_found)`."""
+        """Return whether a code is good; if so, neither it nor one of before is any more.
+
+        Raises `Reject(not_found)`.
+        """
         return await self._take(connection, user_id, code, in_use=True)
 
     async def remove(self, connection: AsyncConnection, user_id: str) -> bool:

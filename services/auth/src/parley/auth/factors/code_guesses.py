@@ -44,6 +44,7 @@ async def count(connection: AsyncConnection, user_id: str, *, known: bool) -> No
     over = code_guesses.c.since <= now - WINDOW
     ours = update(code_guesses).where(code_guesses.c.user_id == user_id)
     await connection.execute(
+        # The row first, then two updates by what it says: an upsert could not tell a new window from one that goes on.
         insert(code_guesses).values(user_id=user_id, strangers=0, known=0).on_conflict_do_nothing()
     )
     if (await connection.execute(ours.where(over).values(**fresh))).rowcount:

@@ -54,7 +54,7 @@ class FactorChecks:
         return [*found, RECOVERY_CODE] if found else []
 
     async def question(self, connection: AsyncConnection, user_id: str, methods: list[str]) -> dict[str, Any]:
-        """What a client is told to ask its user for."""
+        """Return what a client is told to ask its user for."""
         options = await self._keys.factor_options(connection, user_id) if PASSKEY in methods else None
         return {"methods": methods, "expires_in": SECONDS, **({"passkey": options} if options is not None else {})}
 

@@ -62,7 +62,7 @@ class LoginSteps:
         self._steps = AttemptLimit(STEPS_PER_ADDRESS)
 
     async def demand(self, connection: AsyncConnection, user: Row[Any], password_hash: str) -> Reject | None:
-        """What is asked of somebody who has shown their password, before they are let in; None for nothing.
+        """Return what is asked of somebody who has shown their password, before they are let in; None for nothing.
 
         It is asked in the transaction that would begin their session. Raises `Reject(banned)`.
         """
@@ -80,7 +80,7 @@ class LoginSteps:
     async def second_factor(
         self, text: str, shown: ShownFactor, device: Device, proven_device: Callable[[str], str]
     ) -> Entered:
-        """A grant for a ticket and a second factor. `proven_device` names the device for the user of an id.
+        """Return a grant for a ticket and a second factor. `proven_device` names the device for the user of an id.
 
         Raises `Reject` with `invalid_credentials`, `expired_token` (begin again), `rate_limited`, `banned` or
         `password_change_required`.
@@ -103,7 +103,7 @@ class LoginSteps:
             return _entered(result)
 
     async def new_password(self, text: str, password: str, device: Device) -> Entered:
-        """A grant for a ticket and another password; every session of before ends.
+        """Return a grant for a ticket and another password; every session of before ends.
 
         Raises `Reject` with `expired_token`, `invalid_credentials`, `invalid_payload` (weak, or the one there is),
         `rate_limited`, `overloaded` or `banned`.
@@ -130,7 +130,7 @@ class LoginSteps:
             return Entered(grant, ended)
 
     async def passkey(self, credential: PresentedCredential, device: Device) -> Entered:
-        """A grant for a passkey alone, which must have verified its user.
+        """Return a grant for a passkey alone, which must have verified its user.
 
         Raises `Reject` with `invalid_credentials`, `expired_token`, `rate_limited`, `banned` or
         `password_change_required`.
@@ -174,7 +174,10 @@ def _binding(user: Row[Any], password_hash: str) -> bytes:
 
 
 def _require_bound(user: Row[Any] | None, ticket: Ticket) -> Row[Any]:
-    """The user of a ticket. Raises `Reject` for one of before the password changed, or everything was revoked."""
+    """Return the user of a ticket.
+
+    Raises `Reject` for one of before the password changed, or everything was revoked.
+    """
     if user is None or ticket.binding != _binding(user, user.password_hash or ""):
         raise Reject(Code.EXPIRED_TOKEN, "The account has changed meanwhile; begin again.")
     return user

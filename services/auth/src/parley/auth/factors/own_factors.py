@@ -58,7 +58,7 @@ class OwnFactors:
         self._now = now
 
     async def overview(self, user_id: str) -> FactorsOverview:
-        """What a user has switched on; nothing is proven by asking. Raises `Reject` in an outage."""
+        """Return what a user has switched on; nothing is proven by asking. Raises `Reject` in an outage."""
         async with self._database.autocommit() as connection:
             return FactorsOverview(
                 totp_since=await connection.scalar(select(totp.c.confirmed_at).where(totp.c.user_id == user_id)),
@@ -67,7 +67,7 @@ class OwnFactors:
             )
 
     async def prove(self, identity: Identity, proof: Proof, shown: ShownFactor) -> str:
-        """A ticket for the password and, where a factor is on, for one of those.
+        """Return a ticket for the password and, where a factor is on, for one of those.
 
         Raises `Reject` as `Accounts.prove` does, and with `second_factor_required` where one is missing.
         """
@@ -90,7 +90,7 @@ class OwnFactors:
         return self._tickets.make(TicketFor.PROOF, user.id, binding, self._now(), shown_by)
 
     async def begin_app(self, identity: Identity, proof: str) -> tuple[str, str]:
-        """A new secret for an authenticator app, and the same as a link. It counts once a code of it was shown.
+        """Return a new secret for an authenticator app, and the same as a link. It counts once a code of it was shown.
 
         Raises `Reject` for a proof that is none, and with `already_exists`.
         """
@@ -129,7 +129,7 @@ class OwnFactors:
             return await recovery_codes.make(connection, user.id)
 
     async def passkey_options(self, identity: Identity, proof: str) -> dict[str, Any]:
-        """What a browser is asked to make a passkey. Raises `Reject`."""
+        """Return what a browser is asked to make a passkey. Raises `Reject`."""
         async with self._database.transaction() as connection:
             user = await self._proved(connection, identity, proof)
             return await self._keys.registration_options(connection, user, identity.login)
@@ -169,7 +169,7 @@ class OwnFactors:
         return methods
 
     async def _proved(self, connection: AsyncConnection, identity: Identity, proof: str) -> Row[Any]:
-        """The locked row of somebody who shows a proof of this session."""
+        """Return the locked row of somebody who shows a proof of this session."""
         ticket = self._tickets.open(TicketFor.PROOF, proof, self._now())
         user = await _locked(connection, identity)
         if ticket.user_id != user.id or ticket.binding != binding_of(identity.login, user.password_hash):

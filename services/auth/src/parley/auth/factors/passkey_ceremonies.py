@@ -106,7 +106,7 @@ class RelyingParty:
     def registration_options(
         self, user_id: str, username: str, display_name: str, challenge: bytes, known: Sequence[bytes]
     ) -> dict[str, Any]:
-        """What `navigator.credentials.create()` is asked."""
+        """Return what `navigator.credentials.create()` is asked."""
         return options_to_json_dict(
             generate_registration_options(
                 rp_id=self.id,
@@ -116,6 +116,7 @@ class RelyingParty:
                 user_display_name=display_name,
                 challenge=challenge,
                 timeout=SECONDS * 1000,
+                # The same authenticator twice would look like two factors, and be lost as one.
                 exclude_credentials=[PublicKeyCredentialDescriptor(id=each) for each in known],
                 authenticator_selection=AuthenticatorSelectionCriteria(
                     # Preferred and not required: older keys without storage are good second factors.
@@ -128,7 +129,10 @@ class RelyingParty:
     def authentication_options(
         self, challenge: bytes, allowed: Sequence[tuple[bytes, Sequence[str]]] = ()
     ) -> dict[str, Any]:
-        """What `navigator.credentials.get()` is asked; with none `allowed`, any passkey that verifies its user."""
+        """Return what `navigator.credentials.get()` is asked.
+
+        With none `allowed`, any passkey that verifies its user.
+        """
         return options_to_json_dict(
             generate_authentication_options(
                 rp_id=self.id,
@@ -140,6 +144,7 @@ class RelyingParty:
                     )
                     for credential, transports in allowed
                 ],
+                # As a second factor it follows a password, so to have it is enough. Alone it must also know its user.
                 user_verification=UserVerificationRequirement.PREFERRED
                 if allowed
                 else UserVerificationRequirement.REQUIRED,
@@ -147,7 +152,7 @@ class RelyingParty:
         )
 
     def registered(self, credential: NewCredential, challenge: bytes) -> VerifiedRegistration:
-        """What a registration says, if it is good. Raises `Reject(invalid_credentials)`."""
+        """Return what a registration says, if it is good. Raises `Reject(invalid_credentials)`."""
         try:
             origin = self._origin_of(credential.response.client_data)
             verified = verify_registration_response(
@@ -158,6 +163,7 @@ class RelyingParty:
             )
         except Exception as error:  # the library raises whatever malformed CBOR and certificates make it
             raise _refused() from error
+        # An authenticator that says more does not keep to WebAuthn (7.1), whatever the library lets pass.
         if len(verified.credential_id) > MAX_CREDENTIAL_ID:
             raise _refused()
         return VerifiedRegistration(
@@ -170,7 +176,7 @@ class RelyingParty:
     def presented(
         self, credential: PresentedCredential, challenge: bytes, public_key: bytes, *, user_verification: bool
     ) -> VerifiedAssertion:
-        """What a signature says, if it is good; its count is the caller's to judge. Raises `Reject`."""
+        """Return what a signature says, if it is good; its count is the caller's to judge. Raises `Reject`."""
         try:
             origin = self._origin_of(credential.response.client_data)
             verified = verify_authentication_response(
@@ -189,7 +195,7 @@ class RelyingParty:
         return VerifiedAssertion(verified.new_sign_count, verified.credential_backed_up, verified.user_verified)
 
     def _origin_of(self, client_data: str) -> str:
-        """The origin of the page that asked. Raises `ValueError` for one that may not."""
+        """Return the origin of the page that asked. Raises `ValueError` for one that may not."""
         said = parse_client_data_json(base64url_to_bytes(client_data))
         allowed = said.origin in self._origins if self._origins else _LOCALHOST.fullmatch(said.origin) is not None
         # A page within a foreign one could be covered by it (clickjacking).
@@ -199,7 +205,7 @@ class RelyingParty:
 
 
 def challenge_in(client_data: str) -> bytes:
-    """The challenge that somebody says was signed. Raises `Reject(invalid_credentials)`."""
+    """Return the challenge that somebody says was signed. Raises `Reject(invalid_credentials)`."""
     try:
         return parse_client_data_json(base64url_to_bytes(client_data)).challenge
     except Exception as error:
@@ -207,13 +213,13 @@ def challenge_in(client_data: str) -> bytes:
 
 
 def known_transports(transports: Sequence[str]) -> list[str]:
-    """Those among some transports that we know."""
+    """Return those among some transports that we know."""
     known = {str(each.value) for each in AuthenticatorTransport}
     return sorted(known.intersection(transports))
 
 
 def decoded(text: str) -> bytes:
-    """The bytes of base64url. Raises `Reject(invalid_credentials)`."""
+    """Return the bytes of base64url. Raises `Reject(invalid_credentials)`."""
     try:
         return base64url_to_bytes(text)
     except ValueError as error:

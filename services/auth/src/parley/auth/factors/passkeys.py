@@ -59,7 +59,7 @@ class Passkeys:
         self._now = now
 
     async def registration_options(self, connection: AsyncConnection, user: Row[Any], login: str) -> dict[str, Any]:
-        """What a browser is asked to make a passkey. Raises `Reject` with `forbidden` or `limit_exceeded`."""
+        """Return what a browser is asked to make a passkey. Raises `Reject` with `forbidden` or `limit_exceeded`."""
         self.party.require()
         mine = select(passkeys.c.credential).where(passkeys.c.user_id == user.id)
         known = [bytes(each) for each in (await connection.scalars(mine)).all()]
@@ -79,6 +79,7 @@ class Passkeys:
         """
         self.party.require()
         raw = challenge_in(credential.response.client_data)
+        # The challenge is ours if the seal opens, and names its purpose: one for a login registers nothing.
         ticket = self._tickets.open_raw(TicketFor.PASSKEY_REGISTRATION, raw, self._now())
         if ticket.user_id != user.id or ticket.binding != binding_of(login, user.password_hash):
             raise Reject(Code.INVALID_CREDENTIALS, "The passkey was made for somebody else.")
@@ -101,7 +102,7 @@ class Passkeys:
         return PasskeyDetails.model_validate(dict(row))
 
     async def factor_options(self, connection: AsyncConnection, user_id: str) -> dict[str, Any] | None:
-        """What a browser is asked to show one of a user's passkeys; None if they have none."""
+        """Return what a browser is asked to show one of a user's passkeys; None if they have none."""
         mine = select(passkeys.c.credential, passkeys.c.transports).where(passkeys.c.user_id == user_id)
         allowed = [(bytes(row.credential), row.transports) for row in (await connection.execute(mine)).all()]
         if not allowed or not self.party.id:
@@ -110,13 +111,13 @@ class Passkeys:
         return self.party.authentication_options(challenge, allowed)
 
     def login_options(self) -> dict[str, Any]:
-        """What a browser is asked to log in whoever has a passkey on hand. Raises `Reject(forbidden)`."""
+        """Return what a browser is asked to log in whoever has a passkey on hand. Raises `Reject(forbidden)`."""
         self.party.require()
         challenge = self._tickets.make_raw(TicketFor.PASSKEY_LOGIN, "", binding_of(self.party.id), self._now())
         return self.party.authentication_options(challenge)
 
     async def owner_of(self, connection: AsyncConnection, credential: PresentedCredential) -> str | None:
-        """Whose passkey somebody says it is; None if it is nobody's. Nothing is proven by that."""
+        """Return whose passkey somebody says it is; None if it is nobody's. Nothing is proven by that."""
         known = passkeys.c.credential == decoded(credential.raw_id)
         return await connection.scalar(select(passkeys.c.user_id).where(known))
 
@@ -160,7 +161,7 @@ class Passkeys:
 
 
 async def listed(connection: AsyncConnection, user_id: str) -> list[PasskeyDetails]:
-    """A user's passkeys, newest first."""
+    """Return a user's passkeys, newest first."""
     mine = select(passkeys).where(passkeys.c.user_id == user_id).order_by(passkeys.c.created_at.desc(), passkeys.c.id)
     return [PasskeyDetails.model_validate(dict(row)) for row in (await connection.execute(mine)).mappings()]
 

@@ -35,7 +35,7 @@ async def take(connection: AsyncConnection, user_id: str, code: str) -> bool:
 
 
 async def left(connection: AsyncConnection, user_id: str) -> int:
-    """How many codes are good yet."""
+    """Return how many codes are good yet."""
     mine = (recovery_codes.c.user_id == user_id) & recovery_codes.c.used_at.is_(None)
     return (await connection.scalar(select(func.count()).select_from(recovery_codes).where(mine))) or 0
 

@@ -41,7 +41,7 @@ class SecretSeal:
         return SealedSecret(nonce + self._keys[self.current].encrypt(nonce, secret, owner.encode()), self.current)
 
     def open(self, sealed: SealedSecret, owner: str) -> bytes:
-        """The secret of this owner. Raises `UnknownKey`, also for another owner's."""
+        """Return the secret of this owner. Raises `UnknownKey`, also for another owner's."""
         key = self._keys.get(bytes(sealed.key))
         if key is None:
             raise UnknownKey

@@ -48,7 +48,7 @@ class Ticket(NamedTuple):
 
 
 def binding_of(*parts: str | None) -> bytes:
-    """A short form of what a ticket is bound to."""
+    """Return a short form of what a ticket is bound to."""
     hashed = sha256()
     for part in parts:
         raw = (part or "").encode()
@@ -64,31 +64,36 @@ class TicketSeal:
         self._keys = keys
 
     def make_raw(self, purpose: TicketFor, user_id: str, binding: bytes, now: float, proven_by: str = "") -> bytes:
-        """A ticket as bytes, of which 128 bits are random. `now` is in Unix seconds."""
+        """Return a ticket as bytes, of which 128 bits are random. `now` is in Unix seconds."""
         said = f"{user_id}\0{proven_by}"
         body = _BODY.pack(purpose, int(now), secrets.token_bytes(16), binding) + said.encode()
         return body + _seal(self._keys[0], body)
 
     def make(self, purpose: TicketFor, user_id: str, binding: bytes, now: float, proven_by: str = "") -> str:
-        """A ticket as a text, in base64url without padding: the one spelling that `open` takes."""
+        """Return a ticket as a text, in base64url without padding: the one spelling that `open` takes."""
         return _text_of(self.make_raw(purpose, user_id, binding, now, proven_by))
 
     def open_raw(self, purpose: TicketFor, raw: bytes, now: float) -> Ticket:
-        """What a ticket says. Raises `Reject`: `invalid_credentials` for one that is none of these, `expired_token`."""
+        """Return what a ticket says.
+
+        Raises `Reject`: `invalid_credentials` for one that is none of these, `expired_token`.
+        """
         # The seal is looked at before anything else is believed, the length of the body among it.
         body, seal = raw[:-_SEAL_BYTES], raw[-_SEAL_BYTES:]
         if len(body) < _BODY.size or not any(hmac.compare_digest(seal, _seal(key, body)) for key in self._keys):
             raise Reject(Code.INVALID_CREDENTIALS, "This ticket is not good for this.")
         made_for, issued_at, _random, binding = _BODY.unpack(body[: _BODY.size])
+        # In the same words: which tickets exist for a user is nobody's business.
         if made_for != purpose:
             raise Reject(Code.INVALID_CREDENTIALS, "This ticket is not good for this.")
+        # The clocks are those of replicas, one of which made it and another of which reads it.
         if not issued_at - _AHEAD <= now < issued_at + SECONDS:
             raise Reject(Code.EXPIRED_TOKEN, "This took too long; begin again.")
         user_id, _, proven_by = body[_BODY.size :].decode().partition("\0")
         return Ticket(user_id, proven_by, binding, issued_at + SECONDS)
 
     def open(self, purpose: TicketFor, text: str, now: float) -> Ticket:
-        """The same of a text. Raises as `open_raw` does."""
+        """Return the same of a text. Raises as `open_raw` does."""
         try:
             raw = urlsafe_b64decode(text.encode("ascii") + b"==")
         except ValueError:

@@ -90,7 +90,7 @@ class KeyList(BaseModel):
 
 
 async def _writer(identity: Bearer, components: Current) -> Identity:
-    """The user who sends a request, if they may write, and do not do it too often. Raises `Reject`."""
+    """Return the user who sends a request, if they may write, and do not do it too often. Raises `Reject`."""
     if identity.suspended:
         raise Reject(Code.SUSPENDED)
     components.account_changes.take(identity.user_id, time.monotonic())

@@ -18,14 +18,14 @@ MAX_COOKIES = 8
 
 
 def proven_device(request: Request, components: Components, user_id: str) -> str:
-    """What names the device that a request comes from, if this user has logged in on it; else empty."""
+    """Return what names the device that a request comes from, if this user has logged in on it; else empty."""
     now = components.clock.now()
     wanted = (proof for name, proof in _shown(_cookies_of(request)) if name == _name(user_id))
     return next((device for proof in wanted if (device := components.device_proofs.device_of(user_id, proof, now))), "")
 
 
 async def device_for(request: Request, components: Components, username: str) -> str:
-    """The same for who has a username, if anybody does.
+    """Return the same for who has a username, if anybody does.
 
     Whose it is, is looked up for devices that show a genuine proof alone: a flood of guesses must not reach the
     database before its turn. Raises `Reject` in an outage.
@@ -37,7 +37,7 @@ async def device_for(request: Request, components: Components, username: str) ->
 
 
 def genuine_device(cookies: str, components: Components) -> str:
-    """What names a device of which a Cookie header shows a proof, for whichever user; else empty."""
+    """Return what names a device of which a Cookie header shows a proof, for whichever user; else empty."""
     now = components.clock.now()
     found = (components.device_proofs.genuine(proof, now) for _, proof in islice(_shown(cookies), MAX_COOKIES))
     return next((device for device in found if device), "")

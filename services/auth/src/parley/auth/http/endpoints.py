@@ -54,7 +54,7 @@ class LoggedOut(Ok):
 
 
 def device_of(request: Request) -> Device:
-    """What a request comes from: the address that trusted proxies say, and in short its User-Agent."""
+    """Return what a request comes from: the address that trusted proxies say, and in short its User-Agent."""
     address = request.client.host if request.client else "unknown"
     return Device(address, device_name(request.headers.get("user-agent", "")))
 

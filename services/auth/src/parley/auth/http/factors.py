@@ -74,6 +74,7 @@ async def prove(
 ) -> ProofTicket:
     """Five minutes in which factors may be changed. `second_factor_required` says which factor is missing."""
     _no_store(response)
+    # A session is not enough: whoever finds an unlocked screen must not be able to lock its user out.
     proof = own_proof(body.password, request, components)
     ticket = await components.own_factors.prove(identity, proof, body)
     return ProofTicket(proof=ticket, expires_in=SECONDS)
@@ -115,5 +116,6 @@ async def new_recovery_codes(
     return RecoveryCodes(recovery_codes=codes)
 
 
+# Secrets and codes are in these answers, which no cache on the way or in the browser may keep (RFC 9111, 5.2.2.5).
 def _no_store(response: Response) -> None:
     response.headers["cache-control"] = "no-store"

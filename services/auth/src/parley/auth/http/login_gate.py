@@ -59,7 +59,7 @@ class LoginGate:
 
 
 def throttled_response(rejection: Reject) -> Response:
-    """The answer of a rejection that is always worded alike, with the time to wait where there is one."""
+    """Return the answer of a rejection that is always worded alike, with the time to wait where there is one."""
     written = _written(rejection.code, rejection.retry_after if isinstance(rejection, Throttled) else 0)
     # Anew for each request: other middleware adds to the headers.
     return Response(written.body, written.status_code, written.headers)
@@ -74,7 +74,7 @@ def _written(code: Code, retry_after: int) -> Response:
 
 
 async def _received(receive: Receive) -> list[Message]:
-    """A body as it comes, up to a bound that no username and password exceed by themselves."""
+    """Return a body as it comes, up to a bound that no username and password exceed by themselves."""
     # Never more than this: the app has limits of its own, for bodies that are read to their end.
     messages, size = [await receive()], 0
     while messages[-1].get("more_body") and (size := size + len(messages[-1]["body"])) < MAX_READ:
@@ -83,7 +83,7 @@ async def _received(receive: Receive) -> list[Message]:
 
 
 def _again(received: list[Message], receive: Receive) -> Receive:
-    """What is received, with the messages that were looked at."""
+    """Return what is received, with the messages that were looked at."""
     looked_at = iter(received)
 
     async def receive_again() -> Message:
@@ -93,7 +93,7 @@ def _again(received: list[Message], receive: Receive) -> Receive:
 
 
 def _refusal_of(received: list[Message], address: str, components: Components) -> Reject | None:
-    """Why a login is refused that can be read; the app refuses the others, in its own words."""
+    """Return why a login is refused that can be read; the app refuses the others, in its own words."""
     body = b"".join(message.get("body", b"") for message in received)
     if too_deep(body):
         return None

@@ -62,6 +62,7 @@ async def second_factor(body: GivenFactor, request: Request, response: Response,
     entered = await components.login_steps.second_factor(
         body.ticket, body, device_of(request), partial(proven_device, request, components)
     )
+    # Behind the login: a mail about codes that were tried and refused would let strangers fill an inbox.
     if body.recovery_code is not None:
         message = "Somebody logged in with a recovery code. Each works once; make new ones before none is left."
         await components.own_address.tell(entered.grant.user_id, message)
@@ -72,6 +73,7 @@ async def second_factor(body: GivenFactor, request: Request, response: Response,
 async def new_password(body: GivenChoice, request: Request, response: Response, components: Current) -> Grant:
     """Tokens for a ticket and a password that is not the one there was; all sessions of before end."""
     entered = await components.login_steps.new_password(body.ticket, body.new_password, device_of(request))
+    # Their refresh tokens are refused since the commit; connections hold no tokens, so gateways have to be told.
     await components.gateways.end_sessions(entered.grant.user_id, entered.ended)
     return _let_in(entered, request, response, components)
 
@@ -92,5 +94,6 @@ async def passkey_login(body: GivenPasskey, request: Request, response: Response
 
 def _let_in(entered: Entered, request: Request, response: Response, components: Components) -> Grant:
     response.headers["cache-control"] = "no-store"
+    # Only who got in all the way: after the password alone, a thief of it would count as a known device.
     remember_device(request, response, components, entered.grant.user_id)
     return entered.grant

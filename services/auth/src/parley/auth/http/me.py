@@ -72,7 +72,7 @@ class Me(BaseModel):
 
 
 async def limited(identity: Bearer, components: Current) -> Identity:
-    """The bearer, if they do not change their account too often. Raises `Reject(rate_limited)`."""
+    """Return the bearer, if they do not change their account too often. Raises `Reject(rate_limited)`."""
     components.account_changes.take(identity.user_id, time.monotonic())
     return identity
 
@@ -164,5 +164,5 @@ async def export_me(components: Current, identity: Bearer) -> StreamingResponse:
 
 
 def own_proof(password: str, request: Request, components: Components) -> Proof:
-    """What shows that an account is the bearer's."""
+    """Return what shows that an account is the bearer's."""
     return Proof(password, device_of(request), partial(proven_device, request, components))

@@ -70,16 +70,17 @@ class Authenticator:
         await self._keys.close()
 
     def waits(self) -> float:
-        """Seconds for which the oldest question for a user's standing has been waiting for the database."""
+        """Return seconds for which the oldest question for a user's standing has been waiting for the database."""
         return self._standings.age()
 
     async def authenticate(self, request: Authenticate) -> Identity:
-        """The identity a token proves, or a new guest for an empty token with `guest`.
+        """Return the identity a token proves, or a new guest for an empty token with `guest`.
 
         Raises `Reject` with `missing_token`, `invalid_token`, `expired_token`, `revoked_token`, `banned`, or a
         retryable code when the answer cannot be had now.
         """
         with outcome(AUTHENTICATIONS):
+            # Before any token is looked at: a banned network must not even cost a signature.
             self._require_allowed(request.address)
             if request.token.startswith(api_key.PREFIX):
                 verified = await self._keys.verify(request.token)
@@ -104,7 +105,7 @@ class Authenticator:
             return Identity(f"{GUEST_PREFIX}{number}", f"Guest-{number[:4]}", (GUEST_ROLE,), time.time(), kicks=0)
 
     async def check_welcome(self, request: CheckWelcome) -> UnwelcomeUsers:
-        """Who of those whom a gateway holds must go: banned, revoked, deleted, or kicked since they were let in.
+        """Return who of those whom a gateway holds must go: banned, revoked, deleted, or kicked since they were let in.
 
         And who of the others is not any more what the gateway holds them for: suspended, or of other roles.
         An adopter's user of whom nothing is known is welcome, and so is a guest. Raises `Reject`.
@@ -166,7 +167,10 @@ def _user_and_login(identity: Identity) -> UserAndLogin:
 
 
 def _change(position: int, held: HeldUser, standing: Standing | None) -> ChangedUser | None:
-    """What of somebody is not as a gateway holds it; None if nothing. Name and roles are auth's for its own users."""
+    """Return what of somebody is not as a gateway holds it; None if nothing.
+
+    Name and roles are auth's for its own users.
+    """
     if standing is None:
         return None
     suspended = standing.suspended, standing.suspended_for
@@ -178,7 +182,7 @@ def _change(position: int, held: HeldUser, standing: Standing | None) -> Changed
 
 
 def _is_news(proved: Identity, standing: Standing | None) -> bool:
-    """Whether to keep what a token says of an adopter's user, so that administrators can find and ban them.
+    """Return whether to keep what a token says of an adopter's user, so that administrators can find and ban them.
 
     A write only when something is new: reconnecting clients cost one read.
     """

@@ -106,7 +106,7 @@ class _ShownSecret(NamedTuple):
 
 
 def _shown(row: Row[Any], presented: bytes) -> _ShownSecret | None:
-    """Which secret of a key this is; None for neither."""
+    """Return which secret of a key this is; None for neither."""
     # Both are compared whatever the first says, so that the time tells nothing.
     previous = row.previous_hash is not None and hmac.compare_digest(row.previous_hash, presented)
     if hmac.compare_digest(row.secret_hash, presented):

@@ -63,7 +63,7 @@ def notice(username: str, what: str) -> Letter:
 
 
 def message(sender: str, recipient: str, letter: Letter) -> EmailMessage:
-    """A letter as it is sent."""
+    """Return a letter as it is sent."""
     made = EmailMessage()
     made["From"], made["To"], made["Subject"] = sender, recipient, letter.subject
     made["Date"] = formatdate()

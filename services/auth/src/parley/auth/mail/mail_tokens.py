@@ -30,7 +30,10 @@ class Purpose(StrEnum):
 async def make(
     connection: AsyncConnection, user: Row[Any], purpose: Purpose, address: str, lifetime: timedelta
 ) -> str | None:
-    """A new token for the mail to an address, of a user whose row is locked; None if there were too many lately."""
+    """Return a new token for the mail to an address, of a user whose row is locked.
+
+    None if there were too many lately.
+    """
     mine = (mail_tokens.c.user_id == user.id) & (mail_tokens.c.purpose == str(purpose))
     lately = mail_tokens.c.created_at > func.clock_timestamp() - timedelta(hours=1)
     number = await connection.scalar(select(func.count()).select_from(mail_tokens).where(mine, lately))
@@ -55,7 +58,7 @@ async def make(
 
 
 async def find(connection: AsyncConnection, token: str, purpose: Purpose) -> Row[Any] | None:
-    """The row of a token that is still good; None for any other."""
+    """Return the row of a token that is still good; None for any other."""
     wanted = select(mail_tokens).where(
         mail_tokens.c.hash == secret_hash(token),
         mail_tokens.c.purpose == str(purpose),

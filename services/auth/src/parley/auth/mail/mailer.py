@@ -91,6 +91,7 @@ class Mailer:
             log.warning("a mail is not sent", subject=letter.subject, waiting=len(self))
             return False
         now = time.monotonic()
+        # Made now and not when it is sent: what does not fit a mail fails where somebody asked for it.
         mail = message(self._sender, recipient, letter)
         heapq.heappush(self._waiting, _Waiting(now, next(self._numbers), now + letter.good_for, 0, mail))
         self._news.set()
@@ -130,6 +131,7 @@ class Mailer:
             MAILS.labels("refused").inc()
             log.warning("a mail was refused", subject=waiting.mail["Subject"], answer=str(refused))
         except OSError as error:
+            # Also a greeting that is refused or a full disk over there (RFC 5321, 4.2.1: 4yz is for now).
             self._again(waiting, error)
         else:
             MAILS.labels("sent").inc()
@@ -137,6 +139,7 @@ class Mailer:
     def _again(self, waiting: _Waiting, error: OSError) -> None:
         pause = PAUSES[min(waiting.tries, len(PAUSES) - 1)]
         due = time.monotonic() + pause
+        # A link that is dead on arrival only confuses; whoever wants one asks again.
         if due >= waiting.expires:
             MAILS.labels("expired").inc()
             log.warning("a mail could not be sent in time", subject=waiting.mail["Subject"], error=str(error))

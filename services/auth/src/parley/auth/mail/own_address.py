@@ -51,7 +51,7 @@ class OwnAddress:
         self._recipients = AttemptLimit(PER_ADDRESS)
 
     async def of_user(self, user_id: str) -> VerifiedAddress | None:
-        """The verified address of a user; None without one. What waits to be verified is in its mail alone."""
+        """Return the verified address of a user; None without one. What waits to be verified is in its mail alone."""
         async with self._database.autocommit() as connection:
             return await _address_of(connection, user_id)
 

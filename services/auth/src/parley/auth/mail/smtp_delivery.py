@@ -38,6 +38,7 @@ class SmtpDelivery:
                 timeout=SECONDS,
             )
         except aiosmtplib.SMTPRecipientsRefused as error:
+            # There is one recipient; should there be more, one that may take it later is worth another try.
             if all(refused.code >= PERMANENT for refused in error.recipients):
                 raise Undeliverable(f"{error.recipients[0].code}") from error
             raise ConnectionError("the server takes no mail for the recipient now") from error

@@ -42,6 +42,7 @@ async def ban(
     Raises `Reject` with `limit_exceeded` when as many stand as gateways can be told, and `forbidden` where one of it
     stands that somebody who may more has set.
     """
+    # Of the whole table, for the sake of the count: rows that are not there yet cannot be locked.
     await connection.execute(select(func.pg_advisory_xact_lock(BANS_LOCK)))
     same = address_bans.c.range == str(banned)
     before = await lift_row(connection, address_bans, same, admin)
@@ -69,7 +70,7 @@ async def lift(connection: AsyncConnection, ban_id: int, admin: Actor) -> None:
 
 
 async def standing(connection: AsyncConnection, limit: int, before: int | None) -> list[Row[Any]]:
-    """Bans that stand with an id below `before`, newest first."""
+    """Return bans that stand with an id below `before`, newest first."""
     query = select(address_bans).where(_STANDS).order_by(address_bans.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(address_bans.c.id < before)

@@ -84,6 +84,7 @@ class Actor:
         }
         # Without what is None: of JSON that would be a null that is stored, and not a value that is missing.
         known = insert(audit).values(**{key: value for key, value in entry.items() if value is not None})
+        # The unique index has rows with a request id alone: without one, doing the same twice is two entries.
         return (await connection.execute(known.on_conflict_do_nothing())).rowcount > 0
 
 
@@ -98,7 +99,7 @@ class AuditFilter:
     until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a query."""
+        """Return the conditions of a query."""
         found: list[ColumnElement[bool]] = []
         if self.admin_id:
             found.append(audit.c.admin_id == self.admin_id)
@@ -135,7 +136,7 @@ async def has(connection: AsyncConnection, actor: Actor, action: str, target: st
 async def entries(
     connection: AsyncConnection, limit: int, before: int | None, wanted: AuditFilter | None = None
 ) -> list[AuditEntry]:
-    """Entries with an id below `before`, newest first."""
+    """Return entries with an id below `before`, newest first."""
     query = select(audit).where(*(wanted or AuditFilter()).conditions()).order_by(audit.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(audit.c.id < before)
@@ -155,5 +156,6 @@ async def export(database: Database, wanted: AuditFilter, after: int, limit: int
             rows = (await connection.execute(page)).mappings().all()
         if not rows:
             return
+        # Outside of the connection: a slow reader must not keep one from the others for as long as it reads.
         yield b"".join(AuditEntry.model_validate(row).model_dump_json().encode() + b"\n" for row in rows)
         after, limit = rows[-1]["id"], limit - len(rows)

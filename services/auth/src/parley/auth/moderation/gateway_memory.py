@@ -6,7 +6,6 @@ and names it in `unanswered` as the one before did. All replicas write the same 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -17,11 +16,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from parley.auth.database import Database
 from parley.auth.tables import gateways
-from parley.common.process.logs import get_logger
+from parley.common.process.tasks import repeat
 from parley.framework import Reject
 from parley.framework.remote.gateway_registry import FORGET_AFTER, GatewayRegistry, Sighting
-
-log = get_logger(__name__)
 
 LOOK_INTERVAL = 1.0
 """Seconds after which it is looked again whether there are gateways to write down or to strike out."""
@@ -57,20 +54,13 @@ class GatewayMemory:
 
     async def run(self) -> None:
         """Write down, for ever, which gateways live, when that changes and once in a while."""
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL)
-            try:
-                if not self._recalled:
-                    await self._recall()
-                await self._write()
-            except Reject:
-                continue  # the database says so itself; what is not written yet is written when it is back
-            except Exception:
-                # Without it auth does all of its work, but for the names of silent gateways after a restart.
-                log.exception("living gateways cannot be written down")
+        # Without it auth does all of its work, but for the names of silent gateways after a restart.
+        await repeat(self._write, LOOK_INTERVAL, "living gateways cannot be written down")
 
     async def _write(self) -> None:
         """Write who lives and strike out who has gone, if there is anything new. Raises `Reject` in an outage."""
+        if not self._recalled:
+            await self._recall()
         sightings = self._registry.sightings()
         known, alive = {sighting.address for sighting in sightings}, set(self._registry.alive())
         gone, now = self._kept - known, time.monotonic()
@@ -95,5 +85,5 @@ class GatewayMemory:
 
 
 def _before(seconds: float) -> Any:
-    """The database's time so many seconds ago; clocks of replicas may differ."""
+    """Return the database's time so many seconds ago; clocks of replicas may differ."""
     return func.clock_timestamp() - timedelta(seconds=seconds)

@@ -15,7 +15,6 @@ counts once.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -33,6 +32,7 @@ from parley.auth.moderation.kicks import Gateways, KickOrder, KickResult
 from parley.auth.tables import kick_gateways, kicks
 from parley.common.errors import Code, Reject, known_code
 from parley.common.process.logs import get_logger
+from parley.common.process.tasks import repeat
 from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.identifiers import uuid7
@@ -109,6 +109,7 @@ async def write_order(
             )
         )
         return replace(begun, users=(*begun.users, *more_users), ranges=(*begun.ranges, *more_ranges))
+    # The id is made here and not by the database: gateways answer on a subject that has it in its name.
     new = KickOrder(f"kick_{uuid7().hex}", more_users, more_ranges, code, reason)
     await connection.execute(
         insert(kicks).values(
@@ -129,7 +130,7 @@ class KickRecords:
     async def start(self, bus: Bus) -> None:
         """Begin to take late answers, and to look after those that are owed."""
         await bus.subscribe(subjects.KICK_REPORTS, self._hear, bus.service)
-        bus.run_forever(self._follow(), name="kicks")
+        bus.run_forever(repeat(self._follow, FOLLOW_INTERVAL, "kicks cannot be followed up"), name="kicks")
 
     async def carry_out(self, kick: KickOrder, min_age: float = 0.0) -> KickResult:
         """End the connections, and write down who owes an answer. Raises `Reject` when nobody can be told."""
@@ -142,14 +143,16 @@ class KickRecords:
         return result
 
     async def find(self, kick_id: str) -> KickRecord | None:
-        """A kick and what is known of it now; None for one that is not remembered."""
+        """Return a kick and what is known of it now; None for one that is not remembered."""
+        owed = select(kick_gateways.c.name, kick_gateways.c.state).where(kick_gateways.c.kick_id == kick_id)
         async with self._database.autocommit() as connection:
+            # The states first: what an answer changes is changed at once, so whoever is told that all have answered is
+            # told of all connections that they ended.
+            states = (await connection.execute(owed.order_by(kick_gateways.c.name))).all()
             shown = (column for column in kicks.c if column is not kicks.c.carried_out_at)
             row = (await connection.execute(select(*shown).where(kicks.c.id == kick_id))).mappings().first()
-            if row is None:
-                return None
-            owed = select(kick_gateways.c.name, kick_gateways.c.state).where(kick_gateways.c.kick_id == kick_id)
-            states = (await connection.execute(owed.order_by(kick_gateways.c.name))).all()
+        if row is None:
+            return None
         record = KickRecord(**row)
         for name, state in states:
             getattr(record, state).append(name)
@@ -162,6 +165,7 @@ class KickRecords:
                 "carried_out_at": func.clock_timestamp(),
             }
             await connection.execute(update(kicks).where(kicks.c.id == kick.id).values(**done))
+            # One row per gateway, by its address: a gateway that is restarted has another, and owes nothing of before.
             if result.owing:
                 rows = [
                     {
@@ -187,20 +191,14 @@ class KickRecords:
             KICKED_CONNECTIONS.inc(report.matched)
 
     async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(FOLLOW_INTERVAL)
-            try:
-                await self._tell_untold()
-                await self._look_after()
-                if time.monotonic() - self._tidied > TIDY_INTERVAL:
-                    await self._tidy()
-            except Reject:
-                continue  # the database or NATS is away, and says so itself
-            except Exception:
-                log.exception("kicks cannot be followed up")
+        await self._tell_untold()
+        await self._look_after()
+        if time.monotonic() - self._tidied > TIDY_INTERVAL:
+            await self._tidy()
 
     async def _tell_untold(self) -> None:
         late = kicks.c.at < func.clock_timestamp() - timedelta(seconds=UNTOLD_SECONDS)
+        # The oldest first, since whoever was kicked longest ago has been in too long already.
         untold = select(kicks, _AGO).where(kicks.c.carried_out_at.is_(None), late).order_by(kicks.c.at).limit(FOLLOWED)
         async with self._database.autocommit() as connection:
             rows = (await connection.execute(untold)).all()
@@ -225,6 +223,7 @@ class KickRecords:
                 await self._forget(row.id, row.address)
 
     async def _forget(self, kick_id: str, address: str) -> None:
+        # Only what is unanswered still: its answer may have come while this was on its way.
         gone = update(kick_gateways).where(
             kick_gateways.c.kick_id == kick_id,
             kick_gateways.c.address == address,
@@ -244,5 +243,5 @@ def _order_of(row: Row[Any]) -> KickOrder:
 
 
 def _age_of(row: Row[Any]) -> float:
-    """Seconds since a kick was written down, for connections of which it is meant: never 0, which means all."""
+    """Return seconds since a kick was written down, for connections of which it is meant: never 0, which means all."""
     return max(0.001, float(row.seconds_ago))

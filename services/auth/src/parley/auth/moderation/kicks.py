@@ -53,7 +53,7 @@ class KickOrder:
     reason: str
 
     def operation(self, min_age: float = 0.0) -> Kick:
-        """What gateways are sent, for connections of so many seconds' age at least."""
+        """Return what gateways are sent, for connections of so many seconds' age at least."""
         selection = (
             Selection("", user_id=self.users[0])
             if len(self.users) == 1 and not self.ranges
@@ -130,7 +130,7 @@ class Gateways:
             log.warning("gateways are not told that a session ended", user=user_id, code=str(rejection.code))
 
     async def connections(self, user_id: str, limit: int) -> tuple[list[ConnectionInfo], list[str]]:
-        """Live connections, of one user or of all (""), oldest first, and the gateways that may hold more."""
+        """Return live connections, of one user or of all (""), oldest first, and the gateways that may hold more."""
         selection = Selection("", user_id=user_id)
         replies = await self._requests.request(
             lambda inbox: ListConnections(selection, inbox, limit), "", FetchedConnections, ANSWER_TIMEOUT
@@ -140,7 +140,7 @@ class Gateways:
         return found[:limit], self._names((*replies.unanswered, *replies.silent))
 
     def alive(self) -> dict[str, float]:
-        """The names of the living gateways, and how many seconds ago each was heard."""
+        """Return the names of the living gateways, and how many seconds ago each was heard."""
         registry = self._requests.registry
         return {registry.name_of(address): ago for address, ago in registry.alive().items()}
 
@@ -151,11 +151,11 @@ class Gateways:
         return registry.warmed_up and address not in registry.alive() and address not in registry.silent()
 
     def is_alive(self, address: str) -> bool:
-        """Whether a gateway was heard lately."""
+        """Return whether a gateway was heard lately."""
         return address in self._requests.registry.alive()
 
     def name_of(self, address: str) -> str:
-        """The name of a gateway."""
+        """Return the name of a gateway."""
         return self._requests.registry.name_of(address)
 
     def _nobody_answered(self) -> KickResult:

@@ -76,22 +76,22 @@ async def lift(connection: AsyncConnection, table: Table, which: ColumnElement[b
 
 
 def right_to_lift(admin: Actor) -> int:
-    """What it takes to lift what an administrator sets now: as much as they may themselves."""
+    """Return what it takes to lift what an administrator sets now: as much as they may themselves."""
     return int(admin.identity.right or Right.MODERATE)
 
 
 def end_of(duration: timedelta | None) -> Any:
-    """When what begins now is over, by the database's clock; None for never."""
+    """Return when what begins now is over, by the database's clock; None for never."""
     return None if duration is None else func.clock_timestamp() + duration
 
 
 def audit_detail(row: Row[Any] | None) -> Detail | None:
-    """A ban or suspension, as the audit log says it; None for none."""
+    """Return a ban or suspension, as the audit log says it; None for none."""
     return None if row is None else {"reason": row.reason, "expires_at": row.expires_at and row.expires_at.isoformat()}
 
 
 def detail_of(reason: str, duration: timedelta | None) -> Detail:
-    """What the audit log says of what was asked for."""
+    """Return what the audit log says of what was asked for."""
     return {"reason": reason, "duration_seconds": duration and int(duration.total_seconds())}
 
 

@@ -7,17 +7,12 @@ asked, so a process that dies, or a gateway that stands still, delays it and los
 
 from __future__ import annotations
 
-import asyncio
-
 from sqlalchemy import func, select, update
 
 from parley.auth.database import Database
 from parley.auth.moderation.kicks import Gateways
 from parley.auth.tables import api_keys
-from parley.common.process.logs import get_logger
-from parley.framework import Reject
-
-log = get_logger(__name__)
+from parley.common.process.tasks import repeat
 
 LOOK_INTERVAL = 2.0
 """Seconds after which it is looked again whether an overlap is over."""
@@ -34,15 +29,11 @@ class RotatedKeys:
 
     async def run(self) -> None:
         """Look, for ever. Replicas do the same work: to ask twice costs a question and changes nothing."""
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL)
-            try:
-                while await self.step():
-                    pass
-            except Reject:
-                continue  # the database says so itself
-            except Exception:
-                log.exception("connections by rotated API keys cannot be ended")
+        await repeat(self._step_through, LOOK_INTERVAL, "connections by rotated API keys cannot be ended")
+
+    async def _step_through(self) -> None:
+        while await self.step():
+            pass
 
     async def step(self) -> bool:
         """Have gateways ask about those whose overlap is over; whether there may be more. Raises `Reject`."""

@@ -64,13 +64,13 @@ class OpenIdLogins:
         self._trusted = [each.settings.issuer for each in providers.values() if each.settings.link_by_email]
 
     def provider(self, name: str) -> OpenIdProvider:
-        """The provider of this name. Raises `Reject(not_found)`."""
+        """Return the provider of this name. Raises `Reject(not_found)`."""
         if (found := self.providers.get(name)) is None:
             raise Reject(Code.NOT_FOUND, "There is no such provider.")
         return found
 
     async def logout_url(self, session_id: str, public_url: str) -> str:
-        """Where a browser goes to log out at the provider as well; empty where there is no such place.
+        """Return where a browser goes to log out at the provider as well; empty where there is no such place.
 
         Raises `Reject(unavailable)`.
         """
@@ -130,7 +130,7 @@ class OpenIdLogins:
         return with_query(login.destination, {"code": code, "state": login.app_state})
 
     async def exchange(self, code: str, verifier: str, browser: str, device: Device) -> Grant:
-        """A grant for a code, once, to the browser or the app that began the login.
+        """Return a grant for a code, once, to the browser or the app that began the login.
 
         Raises `Reject` with `invalid_credentials`, `revoked_token` if the provider said meanwhile that the user logged
         out, or `banned`.
@@ -263,7 +263,7 @@ async def _require_still_logged_in(connection: AsyncConnection, found: Row[Any])
 
 
 def _is_theirs(found: Row[Any], verifier: str, browser: str) -> bool:
-    """Whether a code came back to who began the login: an app proves it by PKCE, our own page by its cookie."""
+    """Return whether a code came back to who began the login: an app proves it by PKCE, our own page by its cookie."""
     if found.challenge:
         return compare_digest(challenge_of(verifier), found.challenge)
     return compare_digest(secret_hash(browser), found.browser)

@@ -45,7 +45,7 @@ async def end_sessions(database: Database, notice: LogoutNotice) -> list[EndedSe
 
 
 async def _affected(connection: AsyncConnection, notice: LogoutNotice) -> list[str]:
-    """Whose sessions it may be about, in one order for all who lock more than one."""
+    """Return whose sessions it may be about, in one order for all who lock more than one."""
     by_session = [select(table.c.user_id).where(_meant(table, notice)) for table in (provider_sessions, login_codes)]
     by_subject = select(provider_accounts.c.user_id).where(
         provider_accounts.c.issuer == notice.issuer, provider_accounts.c.subject == notice.subject
@@ -54,7 +54,7 @@ async def _affected(connection: AsyncConnection, notice: LogoutNotice) -> list[s
 
 
 def _meant(table: Table, notice: LogoutNotice) -> ColumnElement[bool]:
-    """The condition that a row of sessions or codes is of what the notice names.
+    """Return the condition that a row of sessions or codes is of what the notice names.
 
     A row whose session the provider did not name may be of any session of its user, so it is.
     """

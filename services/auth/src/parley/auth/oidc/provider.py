@@ -99,15 +99,21 @@ class OpenIdProvider:
             await asyncio.sleep(REFRESH_SECONDS if discovered else RETRY_SECONDS)
 
     async def authorization_url(self, attempt: LoginSecrets) -> str:
-        """Where the browser goes to log in. Raises `Reject(unavailable)`: nobody is sent to a provider that is away."""
+        """Return where the browser goes to log in.
+
+        Raises `Reject(unavailable)`: nobody is sent to a provider that is away.
+        """
         metadata, _ = await self._discovered(present=True)
         query = {
+            # What is configured comes first, so that it cannot replace what the flow needs.
             **self.settings.parameters,
             "response_type": "code",
             "client_id": self.settings.client_id,
             "redirect_uri": attempt.redirect_uri,
             "scope": " ".join(self.settings.scopes),
             "state": attempt.state,
+            # `state` ties the answer to this browser, `nonce` the ID token to this login, the challenge the code to us:
+            # each is checked on its own, since one may be missing in what an attacker replays (RFC 9700, 2.1).
             "nonce": attempt.nonce,
             "code_challenge": challenge_of(attempt.verifier),
             "code_challenge_method": "S256",
@@ -124,7 +130,7 @@ class OpenIdProvider:
             raise refused("it comes from another provider")
 
     async def redeem(self, code: str, attempt: LoginSecrets) -> tuple[Person, str]:
-        """Who came with a code, and the ID token that says so.
+        """Return who came with a code, and the ID token that says so.
 
         Raises `Reject` with `invalid_token`, `unavailable`, or `forbidden` for who may not log in.
         """
@@ -141,13 +147,13 @@ class OpenIdProvider:
         return person(claims, self.settings), tokens.id_token
 
     async def logout_notice(self, token: str) -> LogoutNotice:
-        """What a logout token says. Raises `Reject` with `invalid_token` or `unavailable`."""
+        """Return what a logout token says. Raises `Reject` with `invalid_token` or `unavailable`."""
         _, keys = await self._discovered()
         claims = await self._verified(token, keys, require=("iss", "aud", "iat", "jti", "events"))
         return logout_notice(claims, self.settings, time.time())
 
     def logout_url(self, id_token: str, return_to: str) -> str:
-        """Where a browser goes to log out at the provider as well; empty if it has no such place."""
+        """Return where a browser goes to log out at the provider as well; empty if it has no such place."""
         if self._metadata is None or not self._metadata.end_session_endpoint:
             return ""
         query = {
@@ -158,7 +164,7 @@ class OpenIdProvider:
         return with_query(self._metadata.end_session_endpoint, query)
 
     async def _discovered(self, *, present: bool = False) -> tuple[Metadata, IssuerKeys]:
-        """What is known of the provider; with `present` only if it answered lately."""
+        """Return what is known of the provider; with `present` only if it answered lately."""
 
         def is_old() -> bool:
             return self._metadata is None or (present and time.monotonic() - self._answered > FRESH_SECONDS)
@@ -188,6 +194,7 @@ class OpenIdProvider:
             log.error("the identity provider is not who it should be", provider=self.name, issuer=found.issuer)
             return False
         self._metadata, self._answered = found, time.monotonic()
+        # The same object as long as the place is the same: its keys serve on while new ones are fetched.
         if self._keys is None or found.jwks_uri != self._keys_url:
             self._keys, self._keys_url = IssuerKeys(found.jwks_uri, self._outbound), found.jwks_uri
         return True
@@ -209,6 +216,7 @@ class OpenIdProvider:
             form |= {"client_id": self.settings.client_id, **({"client_secret": secret} if secret else {})}
         try:
             answer = await self._outbound.post(metadata.token_endpoint, form, headers)
+            # Any other success is none: a token response is a 200 (RFC 6749, 5.1).
             if answer.status == OK:
                 return msgspec.json.decode(answer.body, type=_Tokens)
             refusal = msgspec.json.decode(answer.body, type=_Refusal) if answer.status < 500 else None
@@ -256,6 +264,6 @@ class OpenIdProvider:
 
 
 def challenge_of(verifier: str) -> str:
-    """The S256 challenge of a PKCE verifier (RFC 7636, 4.2)."""
+    """Return the S256 challenge of a PKCE verifier (RFC 7636, 4.2)."""
     digest = hashlib.sha256(verifier.encode("utf-8", "surrogatepass")).digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -18,7 +18,7 @@ from parley.common.errors import Code, Reject
 async def account_of(
     connection: AsyncConnection, person: Person, *, trusted: Sequence[str], registration: bool
 ) -> Row[Any]:
-    """The locked row of a person's account, with the name and roles that their provider says.
+    """Return the locked row of a person's account, with the name and roles that their provider says.
 
     `trusted` are the issuers whose verified addresses are believed; if the person's is one, they get the account of
     somebody who has the same address by one of them, or has verified it here. Raises `Reject(forbidden)` where no
@@ -49,7 +49,10 @@ async def account_of(
 
 
 async def _by_email(connection: AsyncConnection, person: Person, trusted: Sequence[str]) -> str | None:
-    """The one account that has a person's verified address; None without one, and where it is not clear whose it is."""
+    """Return the one account that has a person's verified address.
+
+    None without one, and where it is not clear whose it is.
+    """
     if not person.email:
         return None
     await _lock(connection, person.email)
@@ -70,7 +73,7 @@ async def _new_account(connection: AsyncConnection, person: Person) -> str:
 
 
 async def _updated(connection: AsyncConnection, user_id: str, person: Person, before: Row[Any] | None) -> Row[Any]:
-    """The account's row, locked, after its provider's word was taken over: what was changed here stays."""
+    """Return the account's row, locked, after its provider's word was taken over: what was changed here stays."""
     user = await lock_user(connection, user_id)
     if user is None:
         raise Reject(Code.UNAVAILABLE, "The account was deleted just now; try again.")

@@ -45,7 +45,7 @@ class LogoutNotice:
 
 
 def refused(why: str) -> Reject:
-    """The refusal of what a provider said."""
+    """Return the refusal of what a provider said."""
     return Reject(Code.INVALID_TOKEN, f"The identity provider's answer is not valid: {why}.")
 
 
@@ -53,6 +53,7 @@ def check_id_token(claims: Mapping[str, Any], settings: OpenIdSettings, nonce: s
     """Check what the signature does not say (OpenID Connect Core, 3.1.3.7). Raises `Reject(invalid_token)`."""
     _check_audience(claims, settings)
     given = claims.get("nonce")
+    # A token that was stolen from another login has that login's nonce (Core, 15.5.2).
     if not isinstance(given, str) or not compare_digest(given.encode("utf-8", "surrogatepass"), nonce.encode()):
         raise refused("it is the answer to another login")
     _check_time(claims, now)
@@ -65,8 +66,12 @@ def check_same_person(claims: Mapping[str, Any], more: Mapping[str, Any]) -> Non
 
 
 def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
-    """Who a login proved somebody to be. Raises `Reject`: `invalid_token`, or `forbidden` for who may not log in."""
+    """Return who a login proved somebody to be.
+
+    Raises `Reject`: `invalid_token`, or `forbidden` for who may not log in.
+    """
     for name, wanted in settings.require.items():
+        # `True == 1` in Python: a claim that must be true is not the number 1.
         value = found_at(claims, name)
         if value != wanted or isinstance(value, bool) is not isinstance(wanted, bool):
             raise Reject(Code.FORBIDDEN, f"This account may not log in here: its {name!r} is another one.")
@@ -92,7 +97,7 @@ def person(claims: Mapping[str, Any], settings: OpenIdSettings) -> Person:
 
 
 def logout_notice(claims: Mapping[str, Any], settings: OpenIdSettings, now: float) -> LogoutNotice:
-    """What a logout token says (Back-Channel Logout, 2.6). Raises `Reject(invalid_token)`."""
+    """Return what a logout token says (Back-Channel Logout, 2.6). Raises `Reject(invalid_token)`."""
     _check_audience(claims, settings)
     _check_time(claims, now)
     events = claims.get("events")
@@ -114,14 +119,17 @@ def logout_notice(claims: Mapping[str, Any], settings: OpenIdSettings, now: floa
 def _check_audience(claims: Mapping[str, Any], settings: OpenIdSettings) -> None:
     audience = claims.get("aud")
     audiences = cast("list[Any]", audience) if isinstance(audience, list) else [audience]
+    # `aud` is one text or a list of them (RFC 7519, 4.1.3).
     if settings.client_id not in audiences:
         raise refused("it is meant for somebody else")
+    # A token for several parties must say which of them asked for it, or one could pass its users' tokens off here.
     if claims.get("azp", settings.client_id) != settings.client_id or (len(audiences) > 1 and "azp" not in claims):
         raise refused("it was issued to somebody else")
 
 
 def _check_time(claims: Mapping[str, Any], now: float) -> None:
     issued = claims.get("iat")
+    # To Python `True` is a number, and JSON's 1e999 is infinite.
     if isinstance(issued, bool) or not isinstance(issued, int | float) or not math.isfinite(issued):
         raise refused("`iat` must be a number")
     if abs(now - issued) > MAX_AGE:
@@ -137,12 +145,12 @@ def _subject(claims: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any, longest: int) -> str:
-    """A claim that is a text, or empty for what is none."""
+    """Return a claim that is a text, or empty for what is none."""
     return value.strip() if isinstance(value, str) and len(value) <= longest and is_text(value) else ""
 
 
 def _name(value: Any) -> str:
-    """A claim by which others may see somebody, by the rules for whoever names themselves here; else empty."""
+    """Return a claim by which others may see somebody, by the rules for whoever names themselves here; else empty."""
     shown = value[:MAX_SHOWN_NAME].strip() if isinstance(value, str) else ""
     try:
         check_display_name(shown)

@@ -21,7 +21,7 @@ class Destination(NamedTuple):
 
 
 def destination(return_to: str, public_url: str, registered: Iterable[str]) -> Destination | None:
-    """Where `return_to` leads: a path of our own or a registered URI; None if it is neither."""
+    """Return where `return_to` leads: a path of our own or a registered URI; None if it is neither."""
     if len(return_to) > MAX_RETURN or not return_to.isprintable():
         return None
     if _PATH.fullmatch(return_to):
@@ -32,7 +32,7 @@ def destination(return_to: str, public_url: str, registered: Iterable[str]) -> D
 
 
 def with_query(url: str, added: Mapping[str, str]) -> str:
-    """A URL with more in its query, which replaces what it had under these names; empty values are left out."""
+    """Return a URL with more in its query, which replaces what it had under these names; empty values are left out."""
     parts = urlsplit(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in added]
     query = urlencode([*kept, *((name, value) for name, value in added.items() if value)])

@@ -19,21 +19,21 @@ class ApiKeyText(NamedTuple):
     secret: str
 
     def __str__(self) -> str:
-        """The key as its holder presents it."""
+        """Return the key as its holder presents it."""
         return f"{self.id}_{self.secret}"
 
 
 def new_id() -> str:
-    """An id for a new key."""
+    """Return an id for a new key."""
     return f"{PREFIX}{secrets.token_hex(8)}"
 
 
 def new_secret() -> str:
-    """A secret of 256 random bits."""
+    """Return a secret of 256 random bits."""
     return secrets.token_urlsafe(32)
 
 
 def parse(text: str) -> ApiKeyText | None:
-    """The parts of what is presented; None for what is no key."""
+    """Return the parts of what is presented; None for what is no key."""
     found = _KEY.fullmatch(text)
     return ApiKeyText(found[1], found[2]) if found else None

@@ -57,7 +57,7 @@ class RoleRule:
     granted: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def grants(self, values: tuple[str, ...]) -> tuple[str, ...]:
-        """The roles that the mapping gives for these values."""
+        """Return the roles that the mapping gives for these values."""
         return tuple(dict.fromkeys(role for value in values for role in self.granted.get(value, ())))
 
 
@@ -73,7 +73,7 @@ class ExternalUsers:
     rule: RoleRule = field(default_factory=RoleRule)
 
     def read(self, claims: Mapping[str, Any]) -> Claims:
-        """What decoded claims say, whose signature was verified. Raises `Reject(invalid_token)`."""
+        """Return what decoded claims say, whose signature was verified. Raises `Reject(invalid_token)`."""
         subject = claims["sub"]
         if not subject or not is_text(subject):
             raise invalid(f"`sub` must have 1 to {MAX_SUBJECT} characters")
@@ -96,12 +96,15 @@ class ExternalUsers:
 
 
 def is_own_role(role: str) -> bool:
-    """Whether Parley itself gives rights or a meaning to a role of this name."""
+    """Return whether Parley itself gives rights or a meaning to a role of this name."""
     return role in _OWN_ROLES or role.startswith("admin:")
 
 
 def found_at(claims: Mapping[str, Any], path: str) -> Any:
-    """The value of a claim of this very name, or else at this path of names with dots between; None if neither is."""
+    """Return the value of a claim of this very name, or else at this path of names with dots between.
+
+    None if neither is.
+    """
     if path in claims:
         return claims[path]
     value: Any = claims
@@ -113,12 +116,12 @@ def found_at(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def is_text(text: str) -> bool:
-    """Whether Postgres and people can read it: no control characters and no half characters."""
+    """Return whether Postgres and people can read it: no control characters and no half characters."""
     return text.isprintable() or not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
 
 
 def invalid(why: str) -> Reject:
-    """The refusal of a token, for a reason."""
+    """Return the refusal of a token, for a reason."""
     return Reject(Code.INVALID_TOKEN, f"The access token is not valid: {why}.")
 
 

@@ -18,7 +18,7 @@ from parley.auth.tokens.verifier import Provider, Verifier
 def make_verifier(
     settings: Settings, signer: Signer, outbound: Outbound, now: Callable[[], float]
 ) -> tuple[Verifier, list[IssuerKeys]]:
-    """The verifier, and the key sets that somebody has to keep fresh; `now` is the time our own tokens go by."""
+    """Return the verifier, and the key sets that somebody has to keep fresh; `now` is the time our own tokens go by."""
     key_sets: list[IssuerKeys] = []
 
     def published(url: str) -> IssuerKeys:
@@ -44,9 +44,12 @@ def _of_file(settings: Settings, published: Callable[[str], IssuerKeys]) -> list
 
 def _of_environment(settings: Settings, published: Callable[[str], IssuerKeys]) -> list[Provider]:
     found: list[Provider] = []
+    # Issuers of the environment have no prefix, or their users would be others after an upgrade. So their subjects must
+    # not begin like an id of somebody else's user.
     reserved = tuple(_prefix(name) for name in settings.providers.issuers)
     users = ExternalUsers(reserved=reserved, rule=RoleRule(settings.auth_roles_claim, settings.auth_roles))
     expected = {"issuer": settings.auth_issuer, "audience": settings.auth_audience}
+    # Both may be set, for as long as adopters go from one to the other.
     if secret := settings.auth_hs256_secret.get_secret_value():
         found.append(SharedSecret(secret, users, **expected))
     if settings.auth_jwks_url:

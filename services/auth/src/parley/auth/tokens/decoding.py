@@ -65,7 +65,7 @@ def decode(
     require: tuple[str, ...] = ("sub", "exp"),
     verify_end: bool = True,
 ) -> dict[str, Any]:
-    """The claims of a token that this key signed by this algorithm, which has not expired.
+    """Return the claims of a token that this key signed by this algorithm, which has not expired.
 
     `iat` and `nbf` are the caller's to check, and without `verify_end` so is `exp`. Raises `Reject`: `invalid_token` or
     `expired_token`.
@@ -74,6 +74,7 @@ def decode(
         return jwt.decode(
             token,
             key,
+            # The key's own algorithm, never the header's: a token must not choose how it is verified (RFC 8725, 3.1).
             algorithms=[algorithm],
             issuer=issuer,
             audience=audience,
@@ -82,6 +83,8 @@ def decode(
                 "require": list(require),
                 "verify_aud": audience is not None,
                 "verify_exp": verify_end,
+                # PyJWT has no leeway for a token from a moment ahead. `ExternalUsers` looks at issuers' clocks, and our
+                # own tokens go by the database's.
                 "verify_iat": False,
                 "verify_nbf": False,
             },

@@ -52,7 +52,7 @@ class IssuerKeys:
             return await self._fetch()
 
     async def get(self, kid: str) -> PyJWK | None:
-        """The key of this id, or None. For tokens without one ("") the only key, if there is just one.
+        """Return the key of this id, or None. For tokens without one ("") the only key, if there is just one.
 
         Raises `Reject(unavailable)` when the keys could never be fetched.
         """
@@ -69,12 +69,16 @@ class IssuerKeys:
     def _find(self, kid: str) -> PyJWK | None:
         keys = self._keys or {}
         if not kid:
+            # `kid` is optional (RFC 7515, 4.1.4). To try all keys would let a stranger's token cost a verification
+            # each.
             return next(iter(keys.values())) if len(keys) == 1 else None
         return keys.get(kid)
 
     async def _fetch(self) -> bool:
+        # Before it is known how it goes: an issuer that is away is asked every few seconds and not for each token.
         self._tried = time.monotonic()
         try:
+            # As a whole: a key that is not published any more was withdrawn, and opens nothing from now on.
             self._keys = parse(await self._outbound.get(self._url))
         except (Unanswered, ValueError, RecursionError) as error:  # those of msgspec among them
             log.warning("cannot fetch the issuer's keys", url=self._url, error=f"{type(error).__name__}: {error}")
@@ -87,7 +91,7 @@ class _KeySet(msgspec.Struct):
 
 
 def parse(body: bytes) -> dict[str, PyJWK]:
-    """The usable keys of a JWKS by their ids. What cannot be used is left out (RFC 7517, 5).
+    """Return the usable keys of a JWKS by their ids. What cannot be used is left out (RFC 7517, 5).
 
     Raises `ValueError` if it is no key set or none of its keys can be used.
     """
@@ -102,6 +106,7 @@ def parse(body: bytes) -> dict[str, PyJWK]:
 
 def _usable(item: Mapping[str, Any]) -> PyJWK | None:
     try:
+        # A key set may hold keys of other kinds and uses, which are no reason to refuse those that serve.
         key = PyJWK(dict(item))
     except Exception:  # noqa: BLE001 - PyJWT and what is below it raise whatever an odd key makes them; others serve
         return None

@@ -54,7 +54,7 @@ class SigningKey:
         return cls(kid, private, {**members, "kid": kid, "alg": ALGORITHM, "use": "sig"})
 
     def pem(self) -> str:
-        """The private key in PEM (PKCS 8, not encrypted)."""
+        """Return the private key in PEM (PKCS 8, not encrypted)."""
         return self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
@@ -68,7 +68,7 @@ class Signer:
         self.jwks = {"keys": [key.jwk for key in keys]}
 
     def public_key(self, kid: str) -> Ed25519PublicKey | None:
-        """The key of this id, if it is one of ours."""
+        """Return the key of this id, if it is one of ours."""
         return self._public.get(kid)
 
     def derived_keys(self, purpose: bytes) -> list[bytes]:
@@ -90,7 +90,7 @@ class Signer:
         scopes: Sequence[str] = (),
         actor: str = "",
     ) -> str:
-        """An access token valid for `ttl` seconds, of a session, or of none.
+        """Return an access token valid for `ttl` seconds, of a session, or of none.
 
         With scopes it is good for those alone, and `actor` is who uses it in the user's place (RFC 8693).
 
@@ -119,7 +119,7 @@ class Signer:
 
 
 async def load_signer(pem: str, database: Database) -> Signer:
-    """The signer on the configured PEM keys, or on the database's, where the first replica to start makes one.
+    """Return the signer on the configured PEM keys, or on the database's, where the first replica to start makes one.
 
     Raises `InvalidSigningKey`.
     """
@@ -136,7 +136,7 @@ async def load_signer(pem: str, database: Database) -> Signer:
 
 
 async def former_signer(database: Database) -> Signer | None:
-    """The signer on the database's keys, if there are any: before keys were configured, these were in use."""
+    """Return the signer on the database's keys, if there are any: before keys were configured, these were in use."""
     async with database.autocommit() as connection:
         stored = await _stored_keys(connection)
     return Signer(stored) if stored else None
@@ -148,7 +148,7 @@ async def _stored_keys(connection: AsyncConnection) -> list[SigningKey]:
 
 
 def parse_keys(text: str) -> list[SigningKey]:
-    """The keys in one or more PEM blocks. Raises `InvalidSigningKey`."""
+    """Return the keys in one or more PEM blocks. Raises `InvalidSigningKey`."""
     # Environment files often hold a PEM on one line, with \n for its line ends.
     blocks = _PEM.findall(text.replace("\\n", "\n"))
     keys: list[SigningKey] = []

@@ -30,11 +30,14 @@ class Provider(Protocol):
         ...
 
     def takes(self, token: Unverified) -> bool:
-        """Whether this provider alone is to judge the token."""
+        """Return whether this provider alone is to judge the token."""
         ...
 
     async def verify(self, token: Unverified) -> Claims:
-        """The claims of a valid token. Raises `Reject` with `invalid_token`, `expired_token` or `unavailable`."""
+        """Return the claims of a valid token.
+
+        Raises `Reject` with `invalid_token`, `expired_token` or `unavailable`.
+        """
         ...
 
 
@@ -48,7 +51,10 @@ class Verifier:
         self._verified: dict[bytes, Claims] = {}
 
     async def verify(self, token: str) -> Claims:
-        """The claims of a valid token. Raises `Reject` with `invalid_token`, `expired_token` or `unavailable`."""
+        """Return the claims of a valid token.
+
+        Raises `Reject` with `invalid_token`, `expired_token` or `unavailable`.
+        """
         if len(token) > MAX_TOKEN:
             raise invalid("it is too long")
         # Everybody comes back with the same token when a gateway restarts.

@@ -1,8 +1,8 @@
 """The table of chat's commands. Socket routes, REST routes, and the documents of both are made from it.
 
-A new command is a row here, a class with its rules in a feature module of `domain`, and a paragraph in
-docs/protocol.md. Over HTTP the fields in braces come from the path and all others from the body, where `id` may be left
-out.
+A new command is a row here, and a class with its rules in a feature module of `domain`; CONTRIBUTING.md says what else
+goes with it, such as what an erasure leaves of its event. Over HTTP the fields in braces come from the path and all
+others from the body, where `id` may be left out.
 """
 
 from __future__ import annotations

@@ -1,66 +1,19 @@
-"""The table of blocks, reports and lists of moderators: what is in no room's log, and needs no `id` to be sent again.
-
-Socket routes, REST routes, and the documents of both are made from it, as from the table of commands. Over HTTP the
-fields in braces come from the path, and the others from the query of a GET or from the body.
-"""
+"""The table of blocks, reports, lists of moderators and presence: none of it is in a log."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
-
 from parley.chat.api import audited
 from parley.chat.api.files import files_of
+from parley.chat.api.state_routes import StateRoute, on_reads
 from parley.chat.attachments.downloads import FileAddresses
 from parley.chat.attachments.file_tickets import ReportOfTicket
-from parley.chat.log.database import reachable
 from parley.chat.moderation import blocks, reported_files, reports, room_lists
 from parley.chat.queries.visibility import key_of
+from parley.chat.signals import present_members
+from parley.chat.signals.room_signals import OwnPresence
 from parley.chat.state import ChatState
 from parley.common.wire.rights import Right
-from parley.framework import Context, Identity, Router
-
-
-@dataclass(frozen=True, slots=True)
-class PeopleRoute:
-    """One question or statement: its name, what it takes and gives, its method and path over HTTP, and who answers."""
-
-    name: str
-    payload: type[Any]
-    result: Any
-    method: str
-    path: str
-    summary: str
-    answer: Callable[[ChatState, Identity, Any, str], Awaitable[Any]]
-    writes: bool = True
-    """Whether it is refused to who may read only."""
-    own: bool = False
-    """Whether it protects its sender from others, which who is suspended may as well."""
-
-
-async def _block(chat: ChatState, identity: Identity, said: blocks.BlockUser, _correlation: str) -> None:
-    await blocks.block(chat.reads, identity, said)
-
-
-async def _unblock(chat: ChatState, identity: Identity, said: blocks.UnblockUser, _correlation: str) -> None:
-    await blocks.unblock(chat.reads, identity, said)
-
-
-async def _blocks(chat: ChatState, identity: Identity, asked: blocks.ListBlocks, _correlation: str) -> blocks.BlockList:
-    return await blocks.page(chat.reads, identity, asked)
-
-
-async def _report(
-    chat: ChatState, identity: Identity, said: reports.ReportMessage, _correlation: str
-) -> reports.Reported:
-    return await reports.report(chat.reads, identity, said)
-
-
-async def _reports(
-    chat: ChatState, identity: Identity, asked: reports.ListReports, _correlation: str
-) -> reports.ReportPage:
-    return await reports.page(chat.reads, identity, asked)
+from parley.framework import Context, Identity
 
 
 async def _resolve(
@@ -77,72 +30,77 @@ async def _report_files(
     return await files_of(chat).downloads.of_report(identity.user_id, report)
 
 
-async def _restrictions(
-    chat: ChatState, identity: Identity, asked: room_lists.ListRestrictions, _correlation: str
-) -> room_lists.RestrictionList:
-    return await room_lists.restrictions(chat.reads, identity, asked)
+async def _present(
+    chat: ChatState, identity: Identity, asked: present_members.ListPresence, _correlation: str
+) -> present_members.PresencePage:
+    return await chat.signals.present.page(identity, asked)
 
 
-async def _invites(
-    chat: ChatState, identity: Identity, asked: room_lists.ListInvites, _correlation: str
-) -> room_lists.InviteList:
-    return await room_lists.invites(chat.reads, identity, asked)
+async def _own_presence(
+    chat: ChatState, identity: Identity, _asked: present_members.GetOwnPresence, _correlation: str
+) -> present_members.OwnPresenceState:
+    return await chat.signals.present.own(identity)
 
 
-PEOPLE_ROUTES: tuple[PeopleRoute, ...] = (
-    PeopleRoute(
+async def _choose_presence(chat: ChatState, identity: Identity, own: OwnPresence, _correlation: str) -> None:
+    await chat.signals.choose_elsewhere(identity, own)
+
+
+async def _choose_presence_here(context: Context[ChatState], own: OwnPresence) -> None:
+    """What one is shown as, on all devices; and whether this one is idle."""
+    await context.state.signals.choose(context, own)
+
+
+PEOPLE_ROUTES: tuple[StateRoute, ...] = (
+    StateRoute(
         "user.block", blocks.BlockUser, None, "POST", "/me/blocks",
-        "Block a user: no direct messages between the two, and no invitations from them.", _block,
-        own=True,
+        "Block a user: no direct messages between the two, and no invitations from them.", on_reads(blocks.block),
+        writes=True,
     ),
-    PeopleRoute(
-        "user.unblock", blocks.UnblockUser, None, "POST", "/me/blocks/remove", "Take a block back.", _unblock, own=True
+    StateRoute(
+        "user.unblock", blocks.UnblockUser, None, "POST", "/me/blocks/remove",
+        "Take a block back.", on_reads(blocks.unblock), writes=True,
     ),
-    PeopleRoute(
+    StateRoute(
         "blocks", blocks.ListBlocks, blocks.BlockList, "GET", "/me/blocks",
-        "Whom one has blocked.", _blocks, writes=False,
+        "Whom one has blocked.", on_reads(blocks.page),
     ),
-    PeopleRoute(
+    StateRoute(
         "message.report", reports.ReportMessage, reports.Reported, "POST", "/rooms/{room}/reports",
-        "Report a message to the moderators.", _report, own=True,
+        "Report a message to the moderators.", on_reads(reports.report), writes=True, id_optional=True,
     ),
-    PeopleRoute(
+    StateRoute(
         "reports", reports.ListReports, reports.ReportPage, "GET", "/reports",
-        "The reports of a room, for who may moderate it; of all rooms, for administrators.", _reports, writes=False,
+        "The reports of a room, for who may moderate it; of all rooms, for administrators.", on_reads(reports.page),
     ),
-    PeopleRoute(
+    StateRoute(
         "report.resolve", reports.ResolveReport, reports.ReportView, "POST", "/rooms/{room}/reports/{report}/resolve",
-        "Take a report out of the queue, and say what became of it.", _resolve,
+        "Take a report out of the queue, and say what became of it.", _resolve, writes=True, reaches_others=True,
     ),
-    PeopleRoute(
+    StateRoute(
         "report.files", reported_files.AskReportFiles, FileAddresses, "GET", "/rooms/{room}/reports/{report}/files",
         "Addresses of the files of a reported message, for some minutes; for who sees the report.", _report_files,
-        writes=False,
     ),
-    PeopleRoute(
+    StateRoute(
         "restrictions", room_lists.ListRestrictions, room_lists.RestrictionList, "GET", "/rooms/{room}/restrictions",
-        "Who is banned or muted in a room, or has a rule of their own; for who may moderate it.", _restrictions,
-        writes=False,
+        "Who is banned or muted in a room, or has a rule of their own; for who may moderate it.",
+        on_reads(room_lists.restrictions),
     ),
-    PeopleRoute(
+    StateRoute(
         "invites", room_lists.ListInvites, room_lists.InviteList, "GET", "/rooms/{room}/invites",
-        "The links into a room.", _invites, writes=False,
+        "The links into a room.", on_reads(room_lists.invites),
+    ),
+    StateRoute(
+        "presence.list", present_members.ListPresence, present_members.PresencePage, "GET", "/rooms/{room}/presence",
+        "Who of a room is there now.", _present, pipelined=True,
+    ),
+    StateRoute(
+        "presence.own", present_members.GetOwnPresence, present_members.OwnPresenceState, "GET", "/me/presence",
+        "What one is shown as, and what of it was chosen.", _own_presence, pipelined=True,
+    ),
+    StateRoute(
+        "presence.set", OwnPresence, None, "POST", "/me/presence",
+        "What one is shown as, on all devices; and whether this one is idle.", _choose_presence,
+        over_socket=_choose_presence_here, pipelined=True,
     ),
 )  # fmt: skip
-
-
-def add_people_routes(router: Router[ChatState], timeout: float) -> None:
-    """Route what is in the table, each to a controller of its own."""
-    for row in PEOPLE_ROUTES:
-        router.route(row.name, _controller(row), timeout=timeout, writes=row.writes, own=row.own)
-
-
-def _controller(row: PeopleRoute) -> Callable[..., Any]:
-    async def controller(context: Context[ChatState], payload: Any) -> Any:
-        with reachable():
-            return await row.answer(context.state, context.identity, payload, context.correlation)
-
-    controller.__name__ = controller.__qualname__ = row.name.replace(".", "_")
-    controller.__doc__ = row.summary
-    controller.__annotations__ = {"context": Context[ChatState], "payload": row.payload, "return": row.result}
-    return controller

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime
 
 from parley.chat.api import audited
 from parley.chat.api.commands import COMMANDS, CommandRoute, ack
-from parley.chat.api.typed_requests import PATH_NUMBER
+from parley.chat.api.typed_requests import PATH_NUMBER, PayloadFields
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.messages.reactions import MAX_EMOJI
 from parley.chat.log.database import reachable
@@ -32,7 +31,6 @@ from parley.framework import Code, Identity, Reject
 
 AREA = area_of(NAMESPACE)
 """What scopes call chat, over HTTP as over the socket."""
-_FROM_PATH = re.compile(r"{(\w+)}")
 
 
 def _state(request: Request) -> ChatState:
@@ -72,16 +70,14 @@ Reader = Annotated[Identity, Depends(_reader)]
 router = APIRouter(prefix="/api", tags=["chat"])
 
 
-def _endpoint(row: CommandRoute, path: str) -> Callable[..., Awaitable[Response]]:
-    from_path = _FROM_PATH.findall(path)
-
+def _endpoint(row: CommandRoute, known: PayloadFields) -> Callable[..., Awaitable[Response]]:
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
         permitted(identity, writes=row.writes)
         fields = await read_body(request)
         if fields.get("id") is None:
             # A caller without an id of its own gives up resending: each request is another command then.
             fields["id"] = str(uuid7())
-        fields |= {name: request.path_params[name] for name in from_path}
+        fields |= known.of_path(request)
         command = fields_as(fields, row.command)
         await audited.record(chat, command, identity, correlation_id(request))
         accepted = await chat.writer.submit(command, identity, correlation_id(request))
@@ -93,17 +89,9 @@ def _endpoint(row: CommandRoute, path: str) -> Callable[..., Awaitable[Response]
 
 
 def _add(row: CommandRoute, path: str) -> None:
-    from_path = frozenset(_FROM_PATH.findall(path))
-    extra = described(row.command, without=from_path, optional="id")
-    # What the command wants as a number is one in the path, too.
-    types = get_type_hints(row.command)
-    numbers = {name for name in from_path if types[name] is int}
-    extra["parameters"] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if name in numbers else "string"}}
-        for name in sorted(from_path)
-    ]
-    typed = _FROM_PATH.sub(lambda found: f"{{{found[1]}:{PATH_NUMBER}}}" if found[1] in numbers else found[0], path)
-    router.add_api_route(typed, _endpoint(row, path), methods=["POST"], openapi_extra=extra)
+    known = PayloadFields(row.command, "POST", path)
+    extra = known.openapi(optional="id")
+    router.add_api_route(known.typed_path, _endpoint(row, known), methods=["POST"], openapi_extra=extra)
 
 
 for route in COMMANDS:

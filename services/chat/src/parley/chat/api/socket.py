@@ -8,8 +8,9 @@ from typing import get_args
 
 from parley.chat.api import audited, files
 from parley.chat.api.commands import COMMANDS, EVENTS, CommandAck, ack
-from parley.chat.api.own_socket import add_own_routes
-from parley.chat.api.people_routes import add_people_routes
+from parley.chat.api.own_state import OWN_EVENTS, OWN_ROUTES
+from parley.chat.api.people_routes import PEOPLE_ROUTES
+from parley.chat.api.state_socket import add_state_routes
 from parley.chat.attachments.downloads import AskFiles, FileAddresses
 from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.events import ClientEvent
@@ -19,7 +20,7 @@ from parley.chat.previews import link_previews
 from parley.chat.previews.link_previews import AskPreview, LinkPreview
 from parley.chat.queries import history, pinned, reactors, sync
 from parley.chat.search.finder import Search, SearchPage
-from parley.chat.signals.room_signals import LookAtRoom, OwnPresence, Typing, TypingSignal
+from parley.chat.signals.room_signals import LookAtRoom, Typing, TypingSignal
 from parley.chat.state import ChatState
 from parley.framework import Context, Presence, PresenceChanges, RoomLog, Router
 
@@ -87,12 +88,6 @@ async def look_at_room(context: Context[ChatState], look: LookAtRoom) -> Presenc
     return await context.state.signals.look(context, look)
 
 
-@router.on("presence.set", pipelined=True, writes=False, own=True)
-async def choose_presence(context: Context[ChatState], own: OwnPresence) -> None:
-    """What one is shown as, on all devices; and whether this one is idle."""
-    await context.state.signals.choose(context, own)
-
-
 @router.on("search", timeout=TIMEOUT, writes=False)
 async def search_messages(context: Context[ChatState], query: Search) -> SearchPage:
     """Messages that one may read, by what is in them."""
@@ -131,7 +126,9 @@ async def read_reactions(context: Context[ChatState], query: reactors.Reactions)
 for event in EVENTS:
     router.sends(event.TYPE, ClientEvent[event])
 
-add_people_routes(router, TIMEOUT)
+add_state_routes(router, PEOPLE_ROUTES, TIMEOUT)
 router.sends("typing", TypingSignal)
 router.sends("presence", PresenceChanges)
-add_own_routes(router, TIMEOUT)
+add_state_routes(router, OWN_ROUTES, TIMEOUT)
+for name, kind in OWN_EVENTS.items():
+    router.sends(name, kind)

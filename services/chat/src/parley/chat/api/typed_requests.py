@@ -1,8 +1,7 @@
 """What a request over HTTP says of a payload's fields, in its path and its query, and how OpenAPI describes that.
 
-The tables of routes that are no commands (`own_state`, `people_routes`) share it. A field is a number in a path or a
-query if the payload has it as one; what is none is refused with the field's type when the payload is made. An object is
-JSON there.
+All tables of routes share it. A field is a number in a path or a query if the payload has it as one; what is none is
+refused with the field's type when the payload is made. An object is JSON there.
 """
 
 from __future__ import annotations
@@ -48,6 +47,7 @@ class PayloadFields:
     def __init__(self, payload: type[Any], method: str, path: str) -> None:
         self._payload = payload
         self._reads = method == "GET"
+        self._path = path
         self._from_path = sorted(_FROM_PATH.findall(path))
         self._schemas: dict[str, Any] = described(payload)["requestBody"]["content"]["application/json"]["schema"][
             "properties"
@@ -57,6 +57,13 @@ class PayloadFields:
 
     def __contains__(self, name: str) -> bool:
         return name in self._schemas
+
+    @property
+    def typed_path(self) -> str:
+        """The path in which what the payload has as a number is one, so that with anything else it is not found."""
+        return _FROM_PATH.sub(
+            lambda found: f"{{{found[1]}:{PATH_NUMBER}}}" if found[1] in self._numbers else found[0], self._path
+        )
 
     def of_path(self, request: Request) -> dict[str, Any]:
         """Return the fields that the path says."""
@@ -94,8 +101,10 @@ class PayloadFields:
     def _described(self, name: str, schema: Any) -> dict[str, Any]:
         return {"content": {"application/json": {"schema": schema}}} if name in self._objects else {"schema": schema}
 
-    def _value(self, name: str, text: str) -> str | int:
-        return int(text) if name in self._numbers and _NUMBER.fullmatch(text) else text
+    def _value(self, name: str, text: str | int) -> str | int:
+        # Text that is no number stays one, and is refused where the payload's types are checked, in their words.
+        # What a typed path says is a number already.
+        return int(text) if name in self._numbers and _NUMBER.fullmatch(str(text)) else text
 
 
 def _object(name: str, text: str) -> dict[str, Any]:

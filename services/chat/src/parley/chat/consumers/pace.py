@@ -2,7 +2,7 @@
 
     | outcome                | events at once                      | pause                                       |
     |------------------------|-------------------------------------|---------------------------------------------|
-    | the batch is done      | twice as many, up to `MOST`         | none                                        |
+    | the batch is done      | twice as many, up to its `most`     | none                                        |
     | the first failure      | as many                             | `FIRST_PAUSE`                               |
     | each further failure   | half as many, at last a single one  | twice the one before, up to `LONGEST_PAUSE` |
     | no service answers     | as many                             | twice the one before, up to `AWAY_PAUSE`    |
@@ -33,16 +33,16 @@ def next_scan(scan: int, most: int, found: int) -> int:
 
 
 class Pace:
-    """The pace of one consumer. `failures` counts those since its last success."""
+    """The pace of one consumer, which takes `most` events at once. `failures` counts those since its last success."""
 
-    def __init__(self) -> None:
-        self.most = MOST
+    def __init__(self, most: int = MOST) -> None:
+        self.most = self._most = most
         self.failures = 0
         self._pause = 0.0
 
     def succeeded(self) -> None:
         """Note that the consumer has processed its batch."""
-        self.most = min(MOST, 2 * self.most)
+        self.most = min(self._most, 2 * self.most)
         self.failures, self._pause = 0, 0.0
 
     def failed(self) -> float:

@@ -18,14 +18,14 @@ from uuid import uuid4
 from prometheus_client import Counter
 
 from parley.chat.consumers import store
-from parley.chat.consumers.pace import SCAN, Pace, next_scan
+from parley.chat.consumers.pace import MOST, SCAN, Pace, next_scan
 from parley.chat.consumers.pattern import matching
 from parley.chat.consumers.store import StoredConsumer
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.database import DATABASE_ERRORS, fault_of
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
-from parley.chat.log.tail import ANNOUNCEMENTS, LAG, EventsPage, Tail
+from parley.chat.log.tail import ALL, ANNOUNCEMENTS, LAG, EventsPage, Tail, Wanted
 from parley.common.process.outage_log import OutageLog
 from parley.common.sqlstate import Fault
 from parley.common.wire import subjects
@@ -61,28 +61,32 @@ OWN_PREFIX = "chat."
 class OwnConsumer(NamedTuple):
     """A consumer that is chat itself: the events that it wants, and what they are handed to.
 
-    It begins at the beginning of the log, or else with what follows its first start. `wanted` is SQL that says more
-    about which events it wants (`Tail.events`). Where a new version makes something else of the events, it has another
-    name; `before` is how the names of all its versions begin, of which only the present one is kept. While this process
-    has much to commit, it may wait for so many seconds (`may_wait`), so that a rush of messages is not slowed down.
+    It begins at the beginning of the log, or else with what follows its first start. `wanted` says more about
+    which events it wants; it is handed `most` at once. Where a new version makes something else of the events, it has
+    another name; `before` is how the names of all its versions begin, of which only the present one is kept. While this
+    process has much to commit, it may wait for so many seconds (`may_wait`), so that a rush of messages is not slowed
+    down.
     """
 
     events: str
     consume: Callable[[list[LogEvent]], Awaitable[None]]
     before: str = ""
     beginning: bool = True
-    wanted: str = "true"
+    wanted: Wanted = ALL
     may_wait: float = 0.0
+    most: int = MOST
 
 
 class _Consumer:
     """One consumer, while this process hands the log over to it."""
 
-    def __init__(self, row: StoredConsumer) -> None:
+    def __init__(self, row: StoredConsumer, own: OwnConsumer | None) -> None:
         self.row = row
         self.kinds = matching(row.events)
         self.position: Position = row.position
-        self.pace = Pace()
+        self.wanted = ALL if own is None else own.wanted
+        self.may_wait = 0.0 if own is None else own.may_wait
+        self.pace = Pace() if own is None else Pace(own.most)
         self.tail = Tail()
         self.scan = SCAN
         self.saved_at = time.monotonic()
@@ -159,7 +163,7 @@ class ConsumerRunner:
                 self._stop(one)
             for row in rows:
                 if (one := self._running.get(row.name)) is None:
-                    one = self._running[row.name] = _Consumer(row)
+                    one = self._running[row.name] = _Consumer(row, self._own.get(row.name))
                     one.task = asyncio.create_task(self._hand_over(one), name=f"consumer {row.name}")
                 one.row = row
         return INTERVAL
@@ -185,9 +189,8 @@ class ConsumerRunner:
             if not self._leadership.leading:
                 return INTERVAL
             connection = await self._leadership.connection()
-            wanted = own.wanted if (own := self._own.get(name)) is not None else "true"
             page = await one.tail.events(
-                connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=wanted
+                connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=one.wanted
             )
         one.scan = next_scan(one.scan, one.pace.most, len(page.events))
         # An event that was erased before it was handed over has nothing left to process.
@@ -220,12 +223,11 @@ class ConsumerRunner:
 
     def _has_to_wait(self, one: _Consumer) -> bool:
         """Return whether a consumer has to wait until there is less to commit. It never waits longer than it may."""
-        may_wait = own.may_wait if (own := self._own.get(one.row.name)) is not None else 0.0
-        if not self._busy or not may_wait:
+        if not self._busy or not one.may_wait:
             return False
         if one.waits_since is None:
             one.waits_since = time.monotonic()
-        return time.monotonic() - one.waits_since < may_wait
+        return time.monotonic() - one.waits_since < one.may_wait
 
     async def _consume(self, name: str, events: list[LogEvent]) -> None:
         """Have events dealt with. Raises `Reject`, and what Postgres raises where chat itself is the consumer."""

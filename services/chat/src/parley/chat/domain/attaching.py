@@ -39,6 +39,7 @@ def attached(asked: UploadIds, ready: Mapping[UUID, Attachment]) -> tuple[Attach
     """
     if len(set(asked)) < len(asked):
         raise Reject(Code.INVALID_PAYLOAD, "A message attaches an upload once.")
+    # One answer for an upload of somebody else, one that is used, and none: ids must tell nothing.
     if any(one not in ready for one in asked):
         raise Reject(Code.NOT_FOUND, "There is no such upload of yours that is complete and in no message.")
     return tuple(ready[one] for one in asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -10,6 +10,9 @@ from parley.common.errors import Code, Reject
 from parley.common.wire.text import NO_TEXT
 
 _encoder = msgspec.json.Encoder()
+
+KeptCustom = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+"""Custom data as it is shown: the JSON that is kept, which nobody decodes on its way, or searches for binary data."""
 
 
 def check_custom(data: dict[str, Any], most: int, whose: str) -> None:
@@ -30,6 +33,6 @@ def custom_text(data: dict[str, Any] | None) -> str:
     return _encoder.encode(data).decode() if data else ""
 
 
-def custom_of(text: str) -> dict[str, Any] | None:
+def custom_of(text: str) -> KeptCustom | None:
     """Return the custom data that a room keeps, None if it has none."""
-    return msgspec.json.decode(text) if text else None
+    return msgspec.Raw(text.encode()) if text else None

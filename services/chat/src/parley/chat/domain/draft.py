@@ -43,11 +43,13 @@ class Draft:
 class Drafts:
     """Events to append at once, by room.
 
-    `rest` has the indexes in the batch of the commands that need their rooms' locks.
+    `rest` has the indexes in the batch of the commands that need their rooms' locks. Those of `unknown` are among them
+    because nothing is known of their room and user; with that, they might be decided without a lock.
     """
 
     rooms: dict[int, tuple[Room, list[Draft]]] = field(default_factory=dict[int, tuple[Room, list[Draft]]])
     rest: list[int] = field(default_factory=list[int])
+    unknown: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
     def count(self) -> None:
         """Number each room's events, and its messages, from 1. Postgres adds the room's head to these numbers."""
@@ -108,8 +110,9 @@ def draft(submissions: list[Submission], eligible: list[bool], find: FindRoom) -
         plain = eligible[place] and not submission.needs.messages
         if plain and user_id not in behind and submission.key not in seen:
             seen.add(submission.key)
-            room = find(submission.room_id, user_id)
-            if room is not None and (events := _decide(submission, room)):
+            if (room := find(submission.room_id, user_id)) is None:
+                result.unknown.append((submission.room_id, user_id))
+            elif events := _decide(submission, room):
                 if submission.room_id not in result.rooms:
                     result.rooms[submission.room_id] = room, []
                 drafts = result.rooms[submission.room_id][1]

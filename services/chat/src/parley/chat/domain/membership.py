@@ -192,6 +192,7 @@ def decide_join(command: JoinRoom, room: Room | None, context: DecisionContext) 
         data = {"banned_until": own.banned_until.isoformat()} if own.banned_until < FOREVER else None
         raise Reject(Code.BANNED, "You are banned from this room.", data=data)
     require_room_left(context)
+    # A room without members is nobody's, and whoever comes first may put it in order.
     joined = MemberJoined(NamedUser(identity.user_id, identity.name), "member" if room.member_count else "owner")
     return [joined, *([InviteUsed(invite.invite)] if invite is not None and invite.uses_left is not None else [])]
 
@@ -210,6 +211,7 @@ def decide_leave(_command: LeaveRoom, room: Room | None, context: DecisionContex
     # The writer loads one member more than may leave in this batch, so whoever is the eldest afterwards is among these.
     others = [other for other in room.members.values() if other.joined and other is not member]
     if member.role == "owner" and others:
+        # By the event: sequences alone have an order in a room.
         heir = min(others, key=lambda other: other.sequence)
         events.append(MemberChanged(NamedUser(heir.user_id, heir.name), "owner"))
     return events

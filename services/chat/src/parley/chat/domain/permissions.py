@@ -52,6 +52,7 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def says(self, permission: Permission) -> bool | None:
         """Return whether the rule allows it; None if it says nothing about it."""
+        # Looked at first: a rule that does both denies.
         if permission in self.deny:
             return False
         return True if permission in self.allow else None
@@ -99,6 +100,7 @@ def may(room: Room, member: Member | None, permission: Permission) -> bool:
     """Return whether somebody is a member of the room and may do something there, mutes aside."""
     if member is None or not member.joined:
         return False
+    # Whatever rules a room has: somebody would otherwise moderate the person they talk with.
     if room.kind == "direct":
         return permission in _IN_DIRECT_ROOMS
     if not room.rules and member.user_id not in room.restrictions:
@@ -118,7 +120,9 @@ def require_may(permission: Permission, room: Room, context: DecisionContext) ->
     member = require_member(room, context.identity.user_id)
     if permission in _WRITING and (own := room.restrictions.get(member.user_id)) is not None:
         until = own.muted_until
+        # Owners may do everything: a mute from before they owned the room does not hold them.
         if until is not None and until > context.now and member.role != "owner":
+            # `FOREVER` is no time that anybody could be told.
             data = {"muted_until": until.isoformat()} if until.year < 9999 else None
             raise Reject(Code.MUTED, data=data)
     if not may(room, member, permission):
@@ -134,6 +138,7 @@ def read_rules(text: str) -> Mapping[str, Rule]:
 
 def write_rules(rules: Mapping[str, Rule]) -> str:
     """Return rules of roles as a room's `rules` has them, the same for the same rules."""
+    # The same text for the same rules, because a verification compares rows.
     kept = {subject: rule for subject, rule in rules.items() if rule != NO_RULE}
     return _encoder.encode(kept).decode() if kept else ""
 

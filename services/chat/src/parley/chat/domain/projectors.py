@@ -209,6 +209,7 @@ def compare(projector: Projector, folded: FoldedRoom | None, stored: list[Row]) 
     there = {row[: projector.key]: row for row in stored}
     return [
         Difference(projector, key, there.get(key), expected.get(key))
+        # Sorted, so that two verifications of one log say the same in the same order.
         for key in sorted(there.keys() | expected.keys())
         if there.get(key) != expected.get(key)
     ]

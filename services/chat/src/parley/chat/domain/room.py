@@ -98,11 +98,13 @@ def room_of(command: ChatCommand, actor_id: str, secret: LogSecret) -> int:
     code of a link into a room names it.
     """
     if isinstance(command, CreateRoom):
+        # The key is known before the room is, so that a resend, on whatever replica, locks and finds the same room.
         return secret.new_room(actor_id, command.id)
     if isinstance(command, OpenDirect):
         return secret.direct_room(command.people(actor_id))
     if isinstance(command, JoinRoom) and command.invite is not None:
         room_id = room_of_code(secret, command.invite)
+        # In the words of a code that is not good: which room a code leads to is only for who may use it.
         if command.room is not None and room_key(command.room) != room_id:
             raise Reject(Code.NOT_FOUND, "There is no such invite.")
         return room_id
@@ -138,8 +140,10 @@ def decide(command: ChatCommand, room: Room | None, context: DecisionContext) ->
     """
     if isinstance(command, MessageCommand):
         events = decide_message(command, room, context)
+        # Taking back is a subclass of doing, since both name a message; so it has to be left out by name.
         if room is not None and isinstance(command, _REACHING) and not isinstance(command, _TAKING_BACK):
             require_unblocked_between(room, context)
+        # After the rules: who may not write at all is told that, and not what was found in the text.
         if context.screened is not None:
             events = _heed(events, context.screened)
         # The others of a direct room become members right before the message, so that they get it.
@@ -206,7 +210,9 @@ def evolve(room: Room | None, event: ChatEvent, room_id: int, sequence: int, act
     elif room is None:
         raise ValueError(f"room {room_id} begins with {event.TYPE}")
     room.head = sequence
+    # Erased messages were counted as well, so the number of the last one never goes back.
     room.messages += event.IS_MESSAGE
+    # Messages are not among these, or every message would make what other replicas know of the room outdated.
     if event.CHANGES_DECISIONS:
         room.changed = sequence
     if isinstance(event, MembershipEvent):

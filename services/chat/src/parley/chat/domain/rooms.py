@@ -191,6 +191,7 @@ def evolve_room(room: Room, event: RoomEventData) -> None:
     match event:
         case RoomUpdated(name=name, topic=topic, slow_seconds=slow_seconds, custom=custom):
             if name is not None:
+                # The erased event that held the name before holds a text that nobody has any more, and loses it.
                 room.name, room.name_kept_in = name, None
             if topic is not None:
                 room.topic, room.topic_kept_in = topic, None
@@ -261,6 +262,7 @@ def decide_close(command: CloseRoom, room: Room | None, context: DecisionContext
 
 def evolve_created(event: RoomCreated, room_id: int, sequence: int, actor: NamedUser, at: datetime) -> Room:
     """Return the room as its first event makes it."""
+    # Of the people of a direct room none has power over another.
     role = "member" if event.kind == "direct" else "owner"
     maker = Member(actor.id, actor.name or actor.id, "joined", role, sequence)
     room = Room(

@@ -130,6 +130,7 @@ class Room:
 
     def visible_to(self, user_id: str) -> bool:
         """Return whether the user may know that the room exists."""
+        # Invited users are in `members` as well, and see what they are invited to.
         return self.kind == "public" or user_id in self.members
 
     def is_in(self, user_id: str) -> bool:
@@ -140,6 +141,7 @@ class Room:
     def as_seen_by(self, user_id: str) -> Room:
         """Return a copy of the room as it is now, without any member except this user."""
         member = self.members.get(user_id)
+        # The set is copied, since `evolve` adds to it in place.
         return replace(self, members={user_id: member} if member else {}, participants=set(self.participants))
 
 
@@ -233,6 +235,7 @@ class DecisionContext(NamedTuple):
 
 def keep_restrictions(room: Room, own: Restrictions) -> None:
     """Have a room keep what holds for a user, or nothing if nothing does."""
+    # A user for whom nothing holds counts in no limit, and has no row.
     if own.empty:
         room.restrictions.pop(own.user_id, None)
     else:
@@ -241,6 +244,7 @@ def keep_restrictions(room: Room, own: Restrictions) -> None:
 
 def require_visible(room: Room | None, user_id: str) -> Room:
     """Return the room, if it exists for the user. Raises `Reject`."""
+    # In the same words, or whoever tries ids would learn which private rooms exist.
     if room is None or not room.visible_to(user_id):
         raise Reject(Code.NOT_FOUND, "There is no such room.")
     return room

@@ -37,7 +37,7 @@ IDLE_SECONDS = 10.0
 RELEASE_SECONDS = 1.0
 MAX_WAITING = 500
 """Reads that may wait for a connection. Further ones are refused with `overloaded`."""
-SCHEMA_REVISION = "0041"
+SCHEMA_REVISION = "0042"
 """The oldest migration that this version of the service works with."""
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (
@@ -177,6 +177,8 @@ def session_settings(name: str, *, lock: float, idle: float) -> dict[str, str]:
         "idle_in_transaction_session_timeout": _milliseconds(idle),
         # Compiling a statement takes longer than these statements run.
         "jit": "off",
+        # So does starting a process to help with one.
+        "max_parallel_workers_per_gather": "0",
     }
 
 

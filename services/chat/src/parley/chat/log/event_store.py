@@ -222,12 +222,10 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> AppendResult
     messages = [waiting[-1].number for _, waiting in known]
     statement = sql.APPEND_KNOWN if wait else sql.APPEND_FREE
     pairs = columns_of(_pairs(known)) or [[], [], []]
-    (row,) = await connection.fetch(statement, ids, changed, added, messages, *columns_of(events), *pairs)
+    (row,) = await connection.fetch(statement, ids, changed, added, messages, events, *pairs)
     rooms, heads, numbers, now, resent = row
     placed = zip(heads or (), numbers or (), strict=True)
-    return AppendResult(
-        dict(zip(rooms or (), placed, strict=True)), now, {events[ordinal - 1][3] for ordinal in resent}
-    )
+    return AppendResult(dict(zip(rooms or (), placed, strict=True)), now, {events[place - 1][3] for place in resent})
 
 
 def _pairs(known: list[tuple[Room, list[Draft]]]) -> list[tuple[int, str, str]]:

@@ -228,9 +228,12 @@ SELECT r.*, m.*, own.*, CASE WHEN r.kind = 'direct' THEN ARRAY(
 # Postgres reads a row again that another transaction held, once it is free: so `head` and `messages` are those under
 # the lock, and a room whose `changed` has moved is left out. The sequences are made from them, so messages of many
 # processes never conflict. If a command's id was used before, the statement only names the command and appends nothing.
+# The events are one array of rows. An array for each column costs both sides twice as much.
+_NEW_EVENTS = """unnest($5::chat.new_event[]) WITH ORDINALITY
+    AS q(room_id, ordinal, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data, place)"""
 APPEND_KNOWN = """
 WITH resent AS MATERIALIZED (
-  SELECT q.ordinal FROM unnest($5::bigint[], $8::uuid[]) WITH ORDINALITY AS q(room_id, event_id, ordinal)
+  SELECT q.place FROM {new_events}
   CROSS JOIN LATERAL (
     (SELECT true FROM chat.events WHERE room_id = q.room_id AND event_id = q.event_id LIMIT 1)
     UNION ALL
@@ -244,13 +247,13 @@ WITH resent AS MATERIALIZED (
   WHERE NOT EXISTS (SELECT FROM resent)
   -- What is being erased is left to those who look closer.
   AND CASE WHEN {open} THEN NOT EXISTS (
-    SELECT FROM chat.erasures x CROSS JOIN unnest($5::bigint[], $11::bytea[]) AS q(room_id, actor_id)
+    SELECT FROM chat.erasures x CROSS JOIN {new_events}
     WHERE x.completed_at IS NULL AND q.room_id = r.room_id
       AND (x.actor_id = q.actor_id OR (x.scope = 'room' AND x.room_id = r.room_id))
   ) ELSE true END
   -- No event of the room says who has blocked whom, so it is asked for here.
-  AND CASE WHEN cardinality($16::bigint[]) > 0 THEN NOT EXISTS (
-    SELECT FROM unnest($16::bigint[], $17::text[], $18::text[]) AS q(room_id, user_id, blocked_id)
+  AND CASE WHEN cardinality($6::bigint[]) > 0 THEN NOT EXISTS (
+    SELECT FROM unnest($6::bigint[], $7::text[], $8::text[]) AS q(room_id, user_id, blocked_id)
     CROSS JOIN LATERAL (
       SELECT true FROM chat.blocks WHERE user_id = q.user_id AND blocked_id = q.blocked_id LIMIT 1
     ) b WHERE q.room_id = r.room_id
@@ -262,21 +265,18 @@ WITH resent AS MATERIALIZED (
 ), appended AS (
   INSERT INTO chat.events (room_id, sequence, number, event_id, type, version, actor_id, actor_name, command_id,
                            fingerprint, data, recorded_at)
-  SELECT q.room_id, taken.heads[p.place] + q.ordinal, taken.messages[p.place] + q.number, q.event_id, q.type, q.version,
+  SELECT q.room_id, taken.heads[of.room] + q.ordinal, taken.messages[of.room] + q.number, q.event_id, q.type, q.version,
          q.actor_id, q.actor_name, q.command_id, q.fingerprint, q.data, taken.now
-  FROM taken CROSS JOIN unnest(
-    $5::bigint[], $6::bigint[], $7::bigint[], $8::uuid[], $9::smallint[], $10::smallint[], $11::bytea[], $12::text[],
-    $13::bytea[], $14::int[], $15::json[]
-  ) AS q(room_id, ordinal, number, event_id, type, version, actor_id, actor_name, command_id, fingerprint, data)
-  CROSS JOIN LATERAL (SELECT width_bucket(q.room_id, taken.rooms) AS place) p
-  WHERE taken.rooms[p.place] = q.room_id
+  FROM taken CROSS JOIN {new_events}
+  CROSS JOIN LATERAL (SELECT width_bucket(q.room_id, taken.rooms) AS room) of
+  WHERE taken.rooms[of.room] = q.room_id
 ), advanced AS (
   UPDATE chat.rooms SET head = head + ($3::bigint[])[width_bucket(room_id, $1)],
                         messages = messages + ($4::bigint[])[width_bucket(room_id, $1)]
   WHERE room_id = ANY((SELECT rooms FROM taken)::bigint[])
 )
-SELECT rooms, heads, messages, now, ARRAY(SELECT ordinal FROM resent) AS resent FROM taken
-""".replace("{open}", ANY_OPEN)
+SELECT rooms, heads, messages, now, ARRAY(SELECT place FROM resent) AS resent FROM taken
+""".replace("{open}", ANY_OPEN).replace("{new_events}", _NEW_EVENTS)
 APPEND_FREE = APPEND_KNOWN.replace("NO KEY UPDATE", "NO KEY UPDATE SKIP LOCKED")
 
 CREATE_ROOMS = f"""

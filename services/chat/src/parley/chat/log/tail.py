@@ -86,37 +86,58 @@ SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, sequence) CROSS
 ) e ORDER BY e.room_id, e.sequence
 """
 
-_SIZE = "octet_length(data::text) + octet_length(actor_name) + 300"
+_SIZE = "octet_length(e.data::text) + octet_length(e.actor_name) + 300"
 
 
-# Most consumers want few events, so that no more than the comparison is done for the others. The last event that was
-# looked through comes in the end, where the page is full.
-def _events(wanted: str) -> str:
+class Wanted(NamedTuple):
+    """SQL for which events of a page are wanted.
+
+    It is about `page`, which has of each event `type`, `room_id`, `sequence`, and as `noted` what the SQL of that name
+    says of the event `e`.
+    """
+
+    of_page: str = "true"
+    noted: str = "false"
+
+
+ALL = Wanted()
+
+
+# Most consumers want few events, so that a page is narrow, and no more than the comparison is done for the others. An
+# event that is taken is read at its place in the table, which cannot change within a statement. The last event that
+# was looked through comes in the end, where the page is full.
+def _events(wanted: Wanted) -> str:
     return f"""
 WITH page AS MATERIALIZED (
-  SELECT e.* {_UNREAD}
+  SELECT e.ctid AS place, e.transaction_id, e.room_id, e.sequence, e.type, {_SIZE} AS bytes,
+    {wanted.noted} AS noted
+  {_UNREAD}
 ), sized AS MATERIALIZED (
   SELECT count(*) AS size FROM page
 ), counted AS MATERIALIZED (
-  SELECT *, row_number() OVER told AS ordinal, sum({_SIZE}) OVER told - ({_SIZE}) AS before
-  FROM page WHERE type = ANY($8::smallint[]) AND ({wanted})
+  SELECT place, row_number() OVER told AS ordinal, sum(bytes) OVER told - bytes AS before
+  FROM page WHERE type = ANY($8::smallint[]) AND ({wanted.of_page})
   WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
+), taken AS (
+  SELECT place, ordinal, true AS taken
+  FROM counted WHERE (before < {MAX_PAGE_BYTES} OR ordinal = 1) AND ordinal <= $9
+  UNION ALL (
+    SELECT place, NULL, false FROM page WHERE (SELECT size FROM sized) = $7
+    ORDER BY transaction_id <> $4::text::xid8 DESC, transaction_id DESC, room_id DESC, sequence DESC LIMIT 1
+  )
 )
 SELECT {_LOG}, (SELECT size FROM sized) AS size,
   EXISTS (SELECT FROM counted WHERE before >= {MAX_PAGE_BYTES} AND ordinal > 1 OR ordinal > $9) AS cut,
   found.transaction_id::text AS transaction, found.*
 FROM chat.log l LEFT JOIN (
-  SELECT e.transaction_id, {EVENT_COLUMNS}, ordinal, true AS taken
-  FROM counted e WHERE (before < {MAX_PAGE_BYTES} OR ordinal = 1) AND ordinal <= $9
-  UNION ALL (
-    SELECT transaction_id, {EVENT_COLUMNS}, NULL, false FROM page e WHERE (SELECT size FROM sized) = $7
-    ORDER BY transaction_id <> $4::text::xid8 DESC, transaction_id DESC, room_id DESC, sequence DESC LIMIT 1
-  )
+  SELECT e.transaction_id, {EVENT_COLUMNS}, ordinal, taken FROM taken CROSS JOIN LATERAL (
+    SELECT * FROM chat.events WHERE ctid = taken.place LIMIT 1
+  ) e
 ) found ON true ORDER BY found.ordinal NULLS LAST
 """
 
 
-_EVENTS = _events("true")
+_EVENTS = _events(ALL)
 
 # The events before these ones in their rooms that belong to a later transaction, and not to the one that the position
 # is within: those were read. There are almost never any.
@@ -203,15 +224,15 @@ class Tail:
         *,
         most: int,
         scan: int,
-        wanted: str = "true",
+        wanted: Wanted = ALL,
     ) -> EventsPage:
         """Return the next events whose type has one of these numbers, and which are `wanted`.
 
-        These are at most `most` events, found among the next `scan`. `wanted` is SQL about the columns of `page`;
-        events that are read because they stand before wanted ones may not be.
+        These are at most `most` events, found among the next `scan`. Events that are read because they stand before
+        wanted ones may not be wanted.
         """
         below = self._stride.below(position)
-        statement = _EVENTS if wanted == "true" else _events(wanted)
+        statement = _EVENTS if wanted is ALL else _events(wanted)
         rows = await self._fetch(connection, statement, *_from(position, below), scan, list(kinds), most)
         first = rows[0]
         snapshot = Snapshot.parse(first["snapshot"], first["transaction_offset"])

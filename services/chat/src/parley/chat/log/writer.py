@@ -319,16 +319,12 @@ class Writer:
         """
         connection = await self._connected()
         eligible = candidates(submissions)
-        # What is not known yet is read in one statement for all, as in a process that has just started.
-        unknown = {
-            (submission.room_id, submission.identity.user_id): None
-            for submission, may in zip(submissions, eligible, strict=True)
-            if may and self._known.find(submission.room_id, submission.identity.user_id) is None
-        }
-        if unknown:
-            for room in await event_store.recall(connection, list(unknown)):
-                self._known.learn(room, room.changed)
         drafts = draft(submissions, eligible, self._known.find)
+        if drafts.unknown:
+            # It is read in one statement for all, as in a process that has just started.
+            for room in await event_store.recall(connection, drafts.unknown):
+                self._known.learn(room, room.changed)
+            drafts = draft(submissions, eligible, self._known.find)
         if not drafts.rooms:
             return BatchDecision(), [], drafts.rest
         taken = await self._append_drafts(connection, drafts)

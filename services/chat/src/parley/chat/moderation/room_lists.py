@@ -90,6 +90,7 @@ async def restrictions(pool: Pool, identity: Identity, asked: ListRestrictions) 
     """Return for whom something holds in a room, to who may moderate it. Raises `Reject`."""
     await require_moderator(pool, identity, asked.room)
     rows = await pool.fetch(_RESTRICTIONS, key_of(asked.room), asked.after.replace("\x00", ""), asked.limit + 1)
+    # The database's time, by which they were imposed: this host's may be minutes off.
     now = await pool.fetchval("SELECT now()")
     found: list[RestrictedUser] = []
     for user_id, banned_until, muted_until, allow, deny, sequence in rows:

@@ -16,6 +16,7 @@ from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.log.erasure.erasures import ANY_OPEN, HIDDEN
 from parley.chat.notifications.rules import RANKS, Due, RoomMessage
 from parley.chat.reading.read_store import CursorKey
+from parley.common.wire.consumers import LogEvent
 
 READ_WITH_ROOM = ("mention", "reply", "direct")
 """Causes whose notifications are read when the message is."""
@@ -40,6 +41,11 @@ WHERE q.user_id = '' OR (
   SELECT true FROM chat.members m WHERE m.room_id = q.room_id AND m.user_id = q.user_id AND m.state = 'joined' LIMIT 1
 )
 ON CONFLICT DO NOTHING
+"""
+
+_CALL = """
+INSERT INTO chat.mentions (room_id, user_id, sequence, author_id, at) VALUES ($1, '', $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING true
 """
 
 # Whoever is to be told of a message has to be in its room. Of the causes of one event for one user the first counts.
@@ -186,6 +192,14 @@ async def mention(connection: Any, rows: list[tuple[Any, ...]]) -> None:
     """Store who is mentioned, each as a room, a user, a sequence, the author and the time."""
     if rows:
         await connection.execute(_MENTION, *map(list, zip(*rows, strict=True)))
+
+
+async def call(connection: Any, event: LogEvent) -> bool:
+    """Store that a message calls a room, in the transaction that appends whom. Returns whether it had not called.
+
+    Who is there is another set each time that one asks. So whoever is first to store this decides for all.
+    """
+    return bool(await connection.fetchval(_CALL, room_key(event.room), event.sequence, event.actor_id, event.at))
 
 
 async def append(connection: Any, dues: list[Due], push_after: float) -> None:

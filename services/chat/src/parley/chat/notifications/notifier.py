@@ -6,13 +6,16 @@
        drops it by its sequence.
     3. The heads of these rooms are said once more a moment later, so that a lost last one is noticed.
 
-A process that dies between any of these steps leaves the batch to another, which does the same.
+A process that dies between any of these steps leaves the batch to another, which does the same. Only `@here` would be
+another thing the second time, since others are there by then. So the transaction that appends whom a message calls also
+stores that it has called (`inbox_store.call`), and whoever meets the message again leaves it at that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -23,10 +26,20 @@ from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.messages.amending import MessageDeleted
 from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
+from parley.chat.log.tail import Wanted
 from parley.chat.notifications import inbox, inbox_store
 from parley.chat.notifications.inbox import NotificationsRead, ReadNotifications
 from parley.chat.notifications.inbox_store import InboxEntry
-from parley.chat.notifications.rules import EVERYBODY, Due, due, earlier_messages, mentioned
+from parley.chat.notifications.rules import (
+    CALL_SECONDS,
+    EVERYBODY,
+    Due,
+    calls_present,
+    due,
+    due_to_present,
+    earlier_messages,
+    mentioned,
+)
 from parley.chat.reading.read_store import MovedCursor
 from parley.common.process.outage_log import OutageLog
 from parley.common.wire import subjects
@@ -47,12 +60,14 @@ outages = OutageLog(log, "cannot delete old notifications")
 
 NAME = "chat.notifications"
 """The name under which chat knows how far this is."""
-WANTED = f"""(type <> {MessageSent.NUMBER} OR data::text LIKE '%"mention%' OR data::text LIKE '%"reply_to"%'
-  OR room_id IN (
+WANTED = Wanted(
+    f"""(type <> {MessageSent.NUMBER} OR noted OR room_id IN (
     SELECT direct.room_id FROM (SELECT DISTINCT room_id FROM page) q CROSS JOIN LATERAL (
       SELECT r.room_id FROM chat.rooms r WHERE r.room_id = q.room_id AND r.kind = 'direct' LIMIT 1
     ) direct
-  ))"""
+  ))""",
+    noted="""e.data::text LIKE '%"mention%' OR e.data::text LIKE '%"reply_to"%'""",
+)
 """Of messages, those that can concern anybody more than others. Most do not, and are not even read."""
 _ERASING = frozenset({EventsErased.TYPE, MessageDeleted.TYPE})
 KEEP_DAYS = 90
@@ -63,17 +78,25 @@ MAX_HEADS = 50_000
 """Users whose heads wait to be said again. Of further ones gateways learn with the next question about them."""
 
 
+Online = Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[str]]]]
+"""Asks the gateways who of rooms is online, and returns those known of in the second that they have to answer."""
+
+
 class Notifier:
     """Appends notifications, tells them, and marks them as read. `run` is one task."""
 
-    def __init__(self, pool: Pool, rooms: RoomPublisher, push_after: float) -> None:
+    def __init__(self, pool: Pool, rooms: RoomPublisher, push_after: float, online: Online) -> None:
         self._pool = pool
         self._rooms = rooms
         self._push_after = push_after
+        self._online = online
         self._moved: dict[str, int] = {}
 
     async def consume(self, events: list[LogEvent]) -> None:
         """Deal with a batch of events. Raises what Postgres raises, and then comes again."""
+        called = {event.event_id: event for event in events if calls_present(event)}
+        # Before a connection is taken, since gateways may need a second.
+        online = await self._who_is_called([*called.values()]) if called else {}
         async with self._pool.acquire() as connection:
             gone = await inbox_store.forget(connection, list(_erased(events)))
             kept = [event for event in events if event.type not in _ERASING]
@@ -90,15 +113,35 @@ class Notifier:
                     (room_key(event.room), user, event.sequence, event.actor_id, event.at)
                     for event in kept
                     for user in mentioned(event)
+                    if user != EVERYBODY or event.event_id not in called
                 ],
             )
-            for part in _parts(dues):
+            for part in _parts([one for one in dues if one.event.event_id not in called] if called else dues):
                 async with connection.transaction(isolation="read_committed"):
                     await inbox_store.append(connection, part, self._push_after)
+            for event in called.values():
+                also = [one for one in dues if one.event.event_id == event.event_id]
+                await self._call(connection, event, also, due_to_present(event, online.get(event.event_id, ())))
+                dues.append(Due(EVERYBODY, "mention", event))  # whoever was called, now or before
             told = await inbox_store.appended(connection, dues)
             read = await _told_all_read(connection, gone)
         await self._tell(told)
         await self._rooms.publish_all([(room, Delivery([room_event])) for room, room_event in read])
+
+    async def _who_is_called(self, events: list[LogEvent]) -> dict[str, Sequence[str]]:
+        """Return who is online in the room of each of these messages, by its id; nobody for one that is too old."""
+        now = datetime.now(UTC)
+        recent = [event for event in events if (now - event.at).total_seconds() < CALL_SECONDS]
+        if not recent:
+            return {}
+        online = await self._online(list(dict.fromkeys(event.room for event in recent)))
+        return {event.event_id: online.get(event.room, ()) for event in recent}
+
+    async def _call(self, connection: Any, event: LogEvent, also: list[Due], present: list[Due]) -> None:
+        """Append what is due of a message that calls who is there: those who are there now, unless it has called."""
+        async with connection.transaction(isolation="read_committed"):
+            first = await inbox_store.call(connection, event)
+            await inbox_store.append(connection, [*also, *(present if first else ())], self._push_after)
 
     async def read(self, identity: Identity, said: ReadNotifications) -> NotificationsRead:
         """Mark notifications of a user as read, on all of their devices. Raises `Reject`."""

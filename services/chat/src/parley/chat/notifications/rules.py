@@ -4,7 +4,8 @@
 |--------------|------------------------------------------------------------|---------------------------------|
 | `moderation` | the user was removed, banned or muted, or may be back      | whom it is about                |
 | `invitation` | the user was invited                                       | who was invited                 |
-| `mention`    | a message that names the user, or calls everybody          | who is named; all members       |
+| `mention`    | a message that names the user, or calls everybody or       | who is named; all members; the  |
+|              | everybody who is there                                     | members who are online          |
 | `reply`      | a message that answers one of the user's                   | the author of that one          |
 | `direct`     | a message in a direct room                                 | everybody else in it            |
 | `reaction`   | a reaction to one of the user's messages                   | the author of the message       |
@@ -17,6 +18,8 @@ all of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from parley.common.wire.consumers import LogEvent
@@ -27,6 +30,11 @@ EVERYBODY = ""
 """Stands for all members of a room but the actor."""
 MAX_NAMED = 1000
 """Users that one message notifies by naming them."""
+
+MAX_CALLED = 10_000
+"""Users whom one message notifies because they are there."""
+CALL_SECONDS = 600.0
+"""Seconds after which a message calls nobody any more who is there: those are not the ones whom it meant."""
 
 _MODERATION = frozenset({"member.removed", "member.banned", "member.unbanned", "member.muted", "member.unmuted"})
 EVENTS = "message.sent, message.deleted, reaction.added, member.invited, " + ", ".join(sorted(_MODERATION))
@@ -85,10 +93,24 @@ def due(event: LogEvent, *, direct: bool, authors: dict[RoomMessage, str]) -> li
     return [one for one in found if one.user_id != event.actor_id]
 
 
+def calls_present(event: LogEvent) -> bool:
+    """Return whether a message calls everybody who is there, and not everybody anyway."""
+    # Nearly no message does, and its payload is decoded each time.
+    if event.type != "message.sent" or b'"mention_here"' not in event.payload:
+        return False
+    data = event.data
+    return bool(data.get("mention_here")) and not data.get("mention_all")
+
+
+def due_to_present(event: LogEvent, online: Iterable[str]) -> list[Due]:
+    """Return the notifications of a message that calls everybody who is there."""
+    return [Due(user, "mention", event) for user in islice(online, MAX_CALLED) if user != event.actor_id]
+
+
 def mentioned(event: LogEvent) -> list[str]:
     """Return the users whom a message mentions, `EVERYBODY` among them if it calls everybody, or everybody present.
 
-    Who is called because they are present needs no notification, but the message counts as a mention.
+    Whoever reads later is to find it: so it is counted as a mention for all members, and notifies those who are there.
     """
     if event.type != "message.sent":
         return []

@@ -91,11 +91,13 @@ class LinkPreviews:
         if (fetching := self._fetching.get(link)) is None:
             if len(self._fetching) >= WAITING:
                 raise Reject(Code.OVERLOADED)
+            # Only for what has to be fetched: links that others have shown already are free.
             if not self._rates.take(user_id, time.monotonic()):
                 raise Reject(Code.RATE_LIMITED)
             # A task of its own: others may wait for it, and it is remembered whoever goes away.
             fetching = self._fetching[link] = asyncio.create_task(self._fetch(link, url), name="preview")
             fetching.add_done_callback(lambda _: self._fetching.pop(link, None))
+        # Shielded, since who goes away must not cancel what others wait for.
         return LinkPreview(url, await asyncio.shield(fetching))
 
     async def run(self) -> None:
@@ -125,6 +127,7 @@ class LinkPreviews:
             log.debug("no preview", error=str(error))
             found = None
         encoded = msgspec.json.encode(found).decode()
+        # Failures too, for a shorter while: a page that is away would be asked by everybody who sees the link.
         await self._pool.fetchval(_KEEP, link, encoded, KEPT if found is not None else FAILED_KEPT)
         return found
 

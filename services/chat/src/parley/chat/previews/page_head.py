@@ -70,6 +70,7 @@ def _decoded(content_type: str, body: bytes) -> str:
     for charset in (named and named[1], found and found[1].decode()):
         if charset:
             try:
+                # What does not decode is replaced: a page is cut in the middle of a character as often as not.
                 return body.decode(charset, "replace")
             except (LookupError, ValueError):
                 continue
@@ -112,6 +113,7 @@ class _HeadReader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Take a piece of the title."""
+        # A title of many pieces is bounded by their number and by the length of each.
         if self._in_title and not self._over and len(self.title) < 100:
             self.title.append(data[:TITLE])
 

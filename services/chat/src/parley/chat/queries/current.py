@@ -175,10 +175,12 @@ def current_event(row: Any) -> ClientEvent[msgspec.Raw]:
         return event
     if row["amended"] is None and row["quoted_gone"] is None and not row["following"] and not recorded.erased:
         # Nothing happened to it, as to most: its data are passed on as they are stored.
+        # Behind the last field of the stored object, whose closing brace is cut off: no message is without a `body`.
         return msgspec.structs.replace(event, data=msgspec.Raw(recorded.data[:-1] + b',"version":1}'))
     data: dict[str, Any] = msgspec.json.decode(recorded.data)
     if not recorded.erased:
         data |= _as_now(row)
+    # Erased texts of other kinds are marked by `erased` alone.
     elif row["deleted"]:
         data["deleted"] = True
     if row["replies"] or row["following"]:

@@ -40,6 +40,7 @@ async def page(pool: Pool, room: str, identity: Identity, after: str, limit: int
     rows = await pool.fetch(_MEMBERS, identity.user_id, key_of(room), after, limit + 1)
     if not rows:
         raise no_such_room()
+    # The outer join has one row without a user for a room that is visible and whose page is empty.
     found = [Member(*row.values()) for row in rows if row["user_id"] is not None]
     return found[:limit], len(found) > limit
 

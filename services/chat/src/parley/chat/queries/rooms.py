@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from parley.chat.domain.custom_data import custom_of
+from parley.chat.domain.custom_data import KeptCustom, custom_of
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant
 from parley.chat.domain.fields import Kind, RoomKind
@@ -130,7 +130,7 @@ class RoomView(msgspec.Struct, frozen=True, omit_defaults=True):
     invited: bool
     slow_seconds: int = 0
     users: list[str] | None = None
-    custom: dict[str, Any] | None = None
+    custom: KeptCustom | None = None
 
 
 def room_view(room: Room, user_id: str) -> RoomView:

@@ -21,6 +21,15 @@ def no_such_room() -> Reject:
     return Reject(Code.NOT_FOUND, "There is no such room.")
 
 
+def require_joined(kind: str, state: str | None) -> None:
+    """Refuse who is no member of a room: `not_found` where it does not exist for them, else `not_a_member`."""
+    # As if it did not exist: `not_a_member` would say that it does.
+    if kind != "public" and state is None:
+        raise no_such_room()
+    if state != "joined":
+        raise Reject(Code.NOT_A_MEMBER)
+
+
 def key_of(room: str) -> int:
     """Return the key of the room with this public id. Raises `Reject(not_found)` if the text cannot be a room's id."""
     if (key := room_key(room)) is None:

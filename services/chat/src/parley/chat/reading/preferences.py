@@ -29,6 +29,7 @@ INSERT INTO chat.levels (room_id, user_id, level)
 SELECT r.room_id, $1, $3 FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}
 ON CONFLICT (room_id, user_id) DO UPDATE SET level = excluded.level RETURNING true
 """
+# The default is no row, so that another default later holds for everybody who has set nothing.
 _DEFAULT = f"""
 WITH room AS (SELECT r.room_id FROM chat.rooms r WHERE r.room_id = $2 AND {VISIBLE}),
 gone AS (DELETE FROM chat.levels WHERE room_id = $2 AND user_id = $1)

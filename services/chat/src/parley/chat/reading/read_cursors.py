@@ -24,7 +24,7 @@ from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import RoomId
 from parley.chat.domain.messages import MessageSent
 from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
-from parley.chat.queries.visibility import key_of, no_such_room
+from parley.chat.queries.visibility import key_of, no_such_room, require_joined
 from parley.chat.reading import read_store
 from parley.chat.reading.latest_values import LatestValues
 from parley.chat.reading.read_store import CursorKey, CursorPlace, MovedCursor, ReadablePlace
@@ -93,6 +93,8 @@ class ReadCursors:
         self._rooms = rooms
         self._waiting: LatestValues[CursorKey, CursorPlace] = LatestValues(INTERVAL, MOST, max)
         self._of_senders: LatestValues[CursorKey, CursorPlace] = LatestValues(SENDERS_INTERVAL, MOST, max)
+        self._sent: dict[tuple[int, str], tuple[int, int]] = {}
+        """What was sent since the last look: each message costs no more than an entry, and many are one in the end."""
         self._places = BatchLoader(partial(read_store.places, pool), BATCH)
         self.on_moved: OnMoved | None = None
 
@@ -101,6 +103,7 @@ class ReadCursors:
         key = CursorKey(key_of(said.room), identity.user_id)
         place = await self._place(key, said.sequence)
         reached = max(CursorPlace(said.sequence, place.number), place.read or CursorPlace(0, 0))
+        self._take_sent()
         for waiting in (self._waiting.get(key), self._of_senders.get(key)):
             reached = reached if waiting is None else max(reached, waiting)
         # What is read already is not written again, and neither is what is before the join.
@@ -119,6 +122,7 @@ class ReadCursors:
         # What was before the join was never for the user to read.
         before = max(said.sequence - 1, (await self._place(key, said.sequence)).joined)
         place = await self._place(key, before)
+        self._take_sent()
         self._waiting.drop(key)
         self._of_senders.drop(key)
         with reachable():
@@ -131,23 +135,29 @@ class ReadCursors:
 
     def sent(self, appended: Iterable[Recorded]) -> None:
         """Move the cursors of those who sent messages past these."""
+        sent = self._sent
         for recorded in appended:
             if recorded.type == MessageSent.TYPE and recorded.actor_id:
-                # Where too many wait, one more message of their own is shown as unread.
-                self._of_senders.put(
-                    CursorKey(recorded.room_id, recorded.actor_id), CursorPlace(recorded.sequence, recorded.number)
-                )
+                sent[recorded.room_id, recorded.actor_id] = recorded.sequence, recorded.number
+
+    def _take_sent(self) -> None:
+        sent, self._sent = self._sent, {}
+        for key, place in sent.items():
+            # Where too many wait, one more message of their own is shown as unread.
+            self._of_senders.put(CursorKey(*key), CursorPlace(*place))
 
     async def run(self) -> None:
         """Store what waits, for ever."""
         while True:
             await asyncio.sleep(TICK)
+            self._take_sent()
             for waiting in (self._waiting, self._of_senders):
                 if cursors := waiting.take(time.monotonic(), BATCH):
                     await self._store(waiting, cursors)
 
     async def flush(self) -> None:
         """Store all that waits, because the process stops."""
+        self._take_sent()
         for waiting in (self._waiting, self._of_senders):
             cursors = list(waiting.take_all().items())
             for start in range(0, len(cursors), BATCH):
@@ -157,10 +167,9 @@ class ReadCursors:
     async def _place(self, key: CursorKey, sequence: int) -> ReadablePlace:
         with reachable():
             place = await self._places.load((key, sequence))
-        if place is None or (place.kind != "public" and place.state is None):
+        if place is None:
             raise no_such_room()
-        if place.state != "joined":
-            raise Reject(Code.NOT_A_MEMBER)
+        require_joined(place.kind, place.state)
         if sequence > place.head:
             raise Reject(Code.INVALID_PAYLOAD, "The room has no event with this sequence.")
         return place

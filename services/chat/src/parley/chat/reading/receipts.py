@@ -14,7 +14,7 @@ from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.fields import RoomId
 from parley.chat.log.database import Pool, reachable
 from parley.chat.log.erasure.erasures import unless_erasing
-from parley.chat.queries.visibility import EXISTING, key_of, no_such_room
+from parley.chat.queries.visibility import EXISTING, key_of, no_such_room, require_joined
 from parley.framework import Code, Identity, Reject
 
 SMALL_ROOM = 100
@@ -76,10 +76,9 @@ async def receipts(pool: Pool, identity: Identity, asked: GetReceipts) -> Receip
     """Return how far the members of a small room have read, or how many have read a message. Raises `Reject`."""
     with reachable():
         room = await pool.fetchrow(_ROOM, identity.user_id, key_of(asked.room))
-        if room is None or (room["kind"] != "public" and room["state"] is None):
+        if room is None:
             raise no_such_room()
-        if room["state"] != "joined":
-            raise Reject(Code.NOT_A_MEMBER)
+        require_joined(room["kind"], room["state"])
         if asked.sequence is not None:
             author = await pool.fetchval(_AUTHOR, room["room_id"], asked.sequence)
             if author is None:
@@ -91,5 +90,6 @@ async def receipts(pool: Pool, identity: Identity, asked: GetReceipts) -> Receip
                 Code.LIMIT_EXCEEDED,
                 f"Of a room of more than {SMALL_ROOM} members only the readers of a message are told.",
             )
+        # One more than members, in case somebody joined since they were counted.
         rows = await pool.fetch(_RECEIPTS, room["room_id"], SMALL_ROOM + 1)
     return Receipts(room["changed"], [Receipt(row["user_id"], row["sequence"]) for row in rows])

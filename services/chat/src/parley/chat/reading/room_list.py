@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from parley.chat.domain.custom_data import check_custom, custom_of, custom_text
+from parley.chat.domain.custom_data import KeptCustom, check_custom, custom_of, custom_text
 from parley.chat.domain.encoding.compact import pack_user, unpack
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.events import Instant, NamedUser
@@ -175,7 +175,7 @@ class ListedRoom(msgspec.Struct, frozen=True, omit_defaults=True):
     slow_seconds: int = 0
     last: LastMessage | None = None
     unread_threads: bool = False
-    custom: Custom | None = None
+    custom: KeptCustom | None = None
 
 
 class RoomListPage(msgspec.Struct, frozen=True, omit_defaults=True):

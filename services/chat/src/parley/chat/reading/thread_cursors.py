@@ -17,11 +17,11 @@ from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.fields import MessageSequence, RoomId
 from parley.chat.domain.messages import MessageSent
 from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
-from parley.chat.queries.visibility import key_of, no_such_room
+from parley.chat.queries.visibility import key_of, no_such_room, require_joined
 from parley.chat.reading import thread_store
 from parley.chat.reading.latest_values import LatestValues
 from parley.chat.reading.read_cursors import BATCH, INTERVAL, MOST, TICK, Sequence
-from parley.chat.reading.thread_store import ThreadCursorKey, ThreadPlace
+from parley.chat.reading.thread_store import MovedThreadCursor, ThreadCursorKey, ThreadPlace
 from parley.common.batch_loader import BatchLoader
 from parley.common.process.outage_log import OutageLog
 from parley.common.wire import subjects
@@ -91,7 +91,7 @@ class ThreadCursors:
         """Move the cursors of those who replied in threads past their replies."""
         for recorded in appended:
             # Few messages are replies, and looking for the name of the field is much quicker than decoding.
-            if recorded.type != MessageSent.TYPE or not recorded.actor_id or b'"thread":' not in recorded.data:
+            if b'"thread":' not in recorded.data or recorded.type != MessageSent.TYPE or not recorded.actor_id:
                 continue
             if (thread := _thread_of.decode(recorded.data).thread) is not None:
                 # Where too many wait, one more reply of their own is shown as unread.
@@ -114,10 +114,9 @@ class ThreadCursors:
     async def _place(self, key: ThreadCursorKey, sequence: int) -> ThreadPlace:
         with reachable():
             place = await self._places.load((key, sequence))
-        if place is None or (place.kind != "public" and place.state is None):
+        if place is None:
             raise no_such_room()
-        if place.state != "joined":
-            raise Reject(Code.NOT_A_MEMBER)
+        require_joined(place.kind, place.state)
         return place
 
     async def _store(self, cursors: dict[ThreadCursorKey, int]) -> None:
@@ -131,20 +130,13 @@ class ThreadCursors:
         except Exception:
             log.exception("cannot store how far users have read threads")
             return
-        told = [
-            (
-                subjects.user_room(one.key.user_id),
-                ThreadReadChange(public_room_id(one.key.room_id), one.key.thread, one.sequence, one.unread),
-            )
-            for one in moved
-        ]
         try:
-            await self._rooms.publish_all(
-                [
-                    (room, Delivery([RoomEvent("thread.read", msgspec.json.encode(change), volatile=True)]))
-                    for room, change in told
-                ]
-            )
+            await self._rooms.publish_all([(subjects.user_room(one.key.user_id), _told(one)) for one in moved])
         except Exception as error:
             # A signal: the next list of threads says the same.
             log.warning("nobody was told who has read threads", exc_info=error)
+
+
+def _told(one: MovedThreadCursor) -> Delivery:
+    change = ThreadReadChange(public_room_id(one.key.room_id), one.key.thread, one.sequence, one.unread)
+    return Delivery([RoomEvent("thread.read", msgspec.json.encode(change), volatile=True)])

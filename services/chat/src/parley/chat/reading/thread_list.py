@@ -90,6 +90,7 @@ async def page(pool: Pool, identity: Identity, asked: ListThreads) -> ThreadPage
     place = _place(asked.after) if asked.after else _TOP
     with reachable():
         rows = await pool.fetch(_THREADS, identity.user_id, *place, asked.limit + 1, pack_user(identity.user_id))
+    # One at least, however large: a page of none would be asked for again and again.
     roots = PageBytes().take_shown(map(current_event, rows[: asked.limit]), at_least_one=True)
     threads = [_listed(row, root) for row, root in zip(rows, roots, strict=False)]
     more = len(rows) > len(threads)
@@ -111,6 +112,7 @@ def _place(after: str) -> tuple[datetime, int, int]:
     at, _, place = after.partition(".")
     room, _, thread = place.partition(".")
     key = room_key(room)
+    # `isdecimal` takes digits of every script, and Python reads no number of more than 4,300.
     if key is None or not thread.isdecimal() or not thread.isascii() or len(thread) > 16:
         raise Reject(Code.INVALID_PAYLOAD, "after is what the page before said as next.")
     return moment(at), key, int(thread)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from parley.chat.domain.permissions import Permission, Rule, allows, permissions_in, read_rules
 from parley.chat.log.database import Pool, reachable
-from parley.chat.queries.visibility import EXISTING, key_of, no_such_room
+from parley.chat.queries.visibility import EXISTING, key_of, no_such_room, require_joined
 from parley.common.batch_loader import BatchLoader
-from parley.common.errors import Code, Reject
+from parley.common.errors import Code
 
 AT_ONCE = 500
 """Places that one query looks up."""
@@ -83,8 +83,7 @@ class RoomPlaces:
         """Return a member's place. Raises `Reject`: `not_a_member`, or `not_found` where the room is not visible."""
         with reachable():
             place = await self._loader.load((key_of(room), user_id))
-        if place is None or (place.state is None and place.kind != "public"):
+        if place is None:
             raise no_such_room()
-        if place.state != "joined":
-            raise Reject(Code.NOT_A_MEMBER)
+        require_joined(place.kind, place.state)
         return place

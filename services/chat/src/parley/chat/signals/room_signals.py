@@ -10,9 +10,10 @@ import msgspec
 
 from parley.chat.domain.fields import RoomId
 from parley.chat.queries.visibility import key_of
+from parley.chat.signals.present_members import PresentMembers
 from parley.chat.signals.room_places import RoomPlaces
 from parley.common.rate_limiter import RateLimiter
-from parley.framework import Code, Context, Identity, Presence, PresenceChoice, Reject, RoomPublisher
+from parley.framework import Code, Context, Emitter, Identity, Presence, PresenceChoice, Reject, RoomPublisher
 
 TYPING_SECONDS = 2.0
 """Seconds between two signals of one user in one room that are passed on."""
@@ -57,13 +58,19 @@ class OwnPresence(msgspec.Struct, frozen=True):
 class RoomSignals:
     """What clients say and ask of who is in a room. Who is a member is read, since nothing here is decided by a log."""
 
-    def __init__(self, rooms: RoomPublisher, places: RoomPlaces) -> None:
+    def __init__(self, rooms: RoomPublisher, everybody: Emitter, places: RoomPlaces) -> None:
         self.typing_rates = RateLimiter(1 / TYPING_SECONDS, _ONE)
         """By user and room. The service sweeps it, and the next."""
         self.choice_rates = RateLimiter(CHOICES_PER_SECOND, CHOICES_BURST)
         """By user."""
+        self.present = PresentMembers(everybody, places)
         self._rooms = rooms
         self._places = places
+
+    async def close(self) -> None:
+        """Look nothing up any more."""
+        await self.present.close()
+        await self._places.close()
 
     async def type(self, identity: Identity, sid: str, typing: Typing) -> None:
         """Tell a room's other connections that a member types. More often than every two seconds, it is not passed on.
@@ -104,9 +111,19 @@ class RoomSignals:
 
     async def choose(self, context: Context, own: OwnPresence) -> None:
         """Set what a user is shown as, or that a device is idle. Raises `Reject(rate_limited)`."""
-        if not self.choice_rates.take(context.identity.user_id, time.monotonic()):
-            raise Reject(Code.RATE_LIMITED)
+        self._count_choice(context.identity)
         if own.state is not None:
             await context.set_presence(own.state)
         if own.idle is not None:
             await context.set_idle(own.idle)
+
+    async def choose_elsewhere(self, identity: Identity, own: OwnPresence) -> None:
+        """Set what a user is shown as who says so without a connection. Raises `Reject`, as `PresentMembers.choose`."""
+        if own.state is None or own.idle is not None:
+            raise Reject(Code.INVALID_PAYLOAD, "Without a connection presence.set takes a state, and nothing else.")
+        self._count_choice(identity)
+        await self.present.choose(identity, own.state)
+
+    def _count_choice(self, identity: Identity) -> None:
+        if not self.choice_rates.take(identity.user_id, time.monotonic()):
+            raise Reject(Code.RATE_LIMITED)

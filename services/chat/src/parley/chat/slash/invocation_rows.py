@@ -44,6 +44,7 @@ FROM chat.rooms r WHERE r.room_id = $1 AND {EXISTING}
 _MEMBERS = f"SELECT {MEMBER} FROM chat.members WHERE room_id = $1 AND user_id = ANY($2::text[])"
 _RESTRICTION = f"SELECT {RESTRICTION} FROM chat.restrictions WHERE room_id = $1 AND user_id = $2"
 _EARLIER = f"SELECT {SHOWN} FROM chat.invocations WHERE user_id = $1 AND id = $2"
+# Under the lock of the user who asks, but not of the bot: its bound may be passed by a few, which costs nothing.
 _COUNT = f"""
 SELECT CASE WHEN {ANY_OPEN} THEN EXISTS (
     SELECT FROM chat.erasures WHERE completed_at IS NULL AND user_id IN ($1, $2)

@@ -136,14 +136,18 @@ class Invocations:
         key = key_of(asked.room)
         with reachable():
             known = await rows.earlier(self._pool, identity.user_id, asked.id)
+            # Before the rate: asking again under the same id is how a client finds out, and is no new question.
             if known is not None:
                 return self._again(known, key, asked.name, said)
             if not self.rates.take(identity.user_id, time.monotonic()):
                 raise Reject(Code.RATE_LIMITED)
+            # By the rules of messages: what a bot answers is a message, for which somebody who may not write would be
+            # the cause.
             await self._room_to_write(key, identity)
             found = await offered.find(self._pool, self._bus, identity, key, asked.name, asked.bot)
             if users := fit(found.command.options, asked.options):
                 room, _ = await rows.room_with(self._pool, key, identity.user_id, users)
+                # Whoever names strangers would learn from a bot which ids there are.
                 if not all(room.is_in(user) for user in users):
                     raise Reject(Code.INVALID_PAYLOAD, "Users in options are members of the room.")
             bot = found.bot
@@ -185,6 +189,8 @@ class Invocations:
             row = await rows.claim(self._pool, said.invocation, identity.user_id, said.only_you, private)
             if row is None:
                 raise await self._too_late(identity, said.invocation)
+        # Between the claim and the note: if this dies here, the bot sends the same again and finds its message in the
+        # log.
         sequence = None if said.only_you else await self._send(identity, said.body, row)
         with reachable():
             row = await rows.answered(self._pool, said.invocation, sequence)

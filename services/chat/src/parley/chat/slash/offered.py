@@ -173,6 +173,7 @@ async def find(pool: Pool, bus: Bus, identity: Identity, room: int, name: str, b
     rows = [row for row in rows if row["user_id"] in welcome]
     if not rows:
         raise Reject(Code.NOT_FOUND, "There is no such command in this room.")
+    # Chosen by nobody else than who asks: two bots could fight over a name.
     if len(rows) > 1:
         raise Reject(Code.CONFLICT, "Several bots have a command of this name: say which one is meant.")
     (row,) = rows
@@ -189,5 +190,6 @@ async def welcome_bots(bus: Bus, bots: Iterable[UserId]) -> set[str]:
     held = [HeldUser(bot, time.time() + 1, 0.0) for bot in asked]
     answer = await bus.request(subjects.WELCOME, CheckWelcome(held), UnwelcomeUsers, repeat=True)
     gone = {refused.position for refused in answer.users}
+    # A suspended bot reads and could not answer, so it is not asked.
     gone |= {changed.position for changed in answer.changed if changed.suspended}
     return {bot for position, bot in enumerate(asked) if position not in gone}

@@ -25,6 +25,7 @@ from parley.common.wire.codec import Wire
 from parley.common.wire.connections import ConnectionInfo
 from parley.common.wire.operations import (
     AnyOperation,
+    AskPresent,
     Disconnect,
     Emit,
     FetchConnections,
@@ -250,10 +251,21 @@ class Operations:
 
     async def _operate(
         self,
-        operation: FetchConnections | JoinRooms | LeaveRooms | Disconnect | ListConnections | StopLooking | SetPresence,
+        operation: FetchConnections
+        | JoinRooms
+        | LeaveRooms
+        | Disconnect
+        | ListConnections
+        | StopLooking
+        | SetPresence
+        | AskPresent,
     ) -> None:
         if isinstance(operation, ListConnections):
             await self._list(operation)
+            return
+        if isinstance(operation, AskPresent):
+            for report in await self._presence.present(operation.selection.namespace, operation.rooms):
+                await self._answer(operation.inbox, report)
             return
         connections = self._select(operation.selection)
         if isinstance(operation, FetchConnections):

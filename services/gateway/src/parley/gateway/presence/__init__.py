@@ -2,7 +2,7 @@
 
 Read the modules in this order:
 
-1. `user_states`: what a user is shown as, from the states on several gateways;
+1. `user_states`: what users chose by hand, and what they are by their connections here;
 2. `looked_room`: a room that connections here look at, as they have been told of it;
 3. `lookers`: the connections that look, and how often they may;
 4. `reported_room`: a room that is looked at on whichever gateway, as this one has told of its own connections;

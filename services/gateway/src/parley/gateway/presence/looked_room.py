@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from parley.common.wire.presence import MAX_LISTED, PresentUser, ShownState, UserPresence
-from parley.gateway.presence.user_states import shown_state
+from parley.common.wire.presence import MAX_LISTED, PresentUser, ShownState, UserPresence, shown_state
 
 
 class LookedRoom:

@@ -9,6 +9,8 @@ look at a room:
 
 What a gateway has said counts for a lease, which everything that it says renews (`peer_gateways`). So nothing has to be
 undone when a gateway, NATS or a service dies. All of it runs on the gateway's loop, and nothing here waits.
+
+Services may also ask all gateways once who is in rooms, and look no further (`present`).
 """
 
 from __future__ import annotations
@@ -25,13 +27,20 @@ from parley.common.process.logs import get_logger
 from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
 from parley.common.wire.codec import Wire
-from parley.common.wire.operations import LookResult, SetPresence
-from parley.common.wire.presence import GetLookedRooms, LookedRooms, PresencePart, PresenceParts, decode_presence
+from parley.common.wire.operations import LookResult, PresentReport, SetPresence
+from parley.common.wire.presence import (
+    GetLookedRooms,
+    LookedRooms,
+    PresencePart,
+    PresenceParts,
+    PresentUser,
+    decode_presence,
+)
 from parley.framework.remote.gateway_registry import GatewayRegistry
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.presence.peer_gateways import PeerGateway, PeerGateways, RoomKey
-from parley.gateway.presence.room_reports import OVERHEAD, RoomReports, weight
+from parley.gateway.presence.room_reports import OVERHEAD, RoomReports, pieces, weight
 from parley.gateway.presence.shown_rooms import PAUSE, TICK, ShownRooms
 from parley.gateway.presence.user_states import choice_in
 from parley.gateway.rooms.delivery import Outlet
@@ -51,6 +60,8 @@ STALL = 1.0
 """Seconds by which a renewal may be late before it counts as a stall."""
 MAX_BYTES = 384 * 1024
 """A message is cut here."""
+AT_ONCE = 256
+"""Users that are looked up for a question before other work has its turn."""
 
 
 class RoomPresence:
@@ -125,6 +136,21 @@ class RoomPresence:
     def stop_looking(self, connection: Connection, room: str) -> None:
         """Show a connection no more of a room."""
         self._shown.lookers.remove(connection, (connection.namespace, room))
+
+    async def present(self, namespace: str, rooms: Iterable[str]) -> list[PresentReport]:
+        """Return who is in rooms here, as messages that fit, at least one."""
+        parts: list[PresencePart] = []
+        for room in rooms:
+            found: list[PresentUser] = []
+            for entry in self._reports.present((namespace, room)):
+                found.append(entry)
+                if len(found) % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            parts += pieces((namespace, room), found, whole=True)
+            await asyncio.sleep(0)
+        matched = sum(len(part.users) for part in parts)
+        chunks = list(split_by_size(parts, MAX_BYTES, weight)) or [[]]
+        return [PresentReport(self._me, 0 if number else matched, chunk) for number, chunk in enumerate(chunks)]
 
     def set(self, connections: Collection[Connection], wanted: SetPresence) -> None:
         """Set what the users of these connections chose, or whether the connections are idle."""

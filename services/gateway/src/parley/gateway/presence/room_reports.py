@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 
 from parley.common.nats.chunks import split_by_size
 from parley.common.wire.presence import PresencePart, PresentUser
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.presence.peer_gateways import RoomKey
-from parley.gateway.presence.reported_room import ReportedRoom
+from parley.gateway.presence.reported_room import MAX_REPORTED, ReportedRoom
 from parley.gateway.presence.user_states import UserChoices
 from parley.gateway.rooms.fanout import Fanout
 
@@ -104,13 +105,20 @@ class RoomReports:
                 room.compare(self._users_in(key))
             changes, gateways = room.report(partial(self._entry, key))
             for gateway in room.gateways if changes else ():
-                told[gateway] += _pieces(key, changes, whole=False)
+                told[gateway] += pieces(key, changes, whole=False)
             for gateway in gateways:
-                told[gateway] += _pieces(key, list(room.told.values()), whole=True)
+                told[gateway] += pieces(key, list(room.told.values()), whole=True)
             room.reported()
             if time.monotonic() >= until:
                 break
         return told
+
+    def present(self, key: RoomKey) -> Iterator[PresentUser]:
+        """Yield who is in a room here, whether anybody looks at it or not."""
+        # A list of its own: whoever takes them one after the other lets others come and go meanwhile.
+        for user_id in islice(list(dict.fromkeys(self._users_in(key))), MAX_REPORTED):
+            if (entry := self._entry(key, user_id)) is not None:
+                yield entry
 
     def _moved(self, key: RoomKey, connection: Connection) -> None:
         self._rooms[key].changed((connection.identity.user_id,))
@@ -137,7 +145,7 @@ def weight(part: PresencePart) -> int:
     return names + OVERHEAD * (1 + len(part.users)) + len(part.namespace) + len(part.room)
 
 
-def _pieces(key: RoomKey, users: list[PresentUser], *, whole: bool) -> list[PresencePart]:
+def pieces(key: RoomKey, users: list[PresentUser], *, whole: bool) -> list[PresencePart]:
     """Return users as parts that fit a message each. If `whole`, the first replaces what was known."""
     chunks = list(split_by_size(users, PIECE_BYTES, lambda user: len(user.user_id) + OVERHEAD)) or [[]]
     return [

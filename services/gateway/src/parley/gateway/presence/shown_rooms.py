@@ -112,7 +112,7 @@ class ShownRooms:
         if shown is None:
             return set()
         missing, shown.awaited = shown.awaited, set()
-        self._answer(key, shown, now)
+        self._answer(key, shown, now, partial=bool(missing))
         return missing
 
     def take(self, gateway: str, parts: Iterable[PresencePart], now: float) -> None:
@@ -179,14 +179,14 @@ class ShownRooms:
             waits.append(PAUSE)
         return min(waits, default=None)
 
-    def _answer(self, key: RoomKey, shown: _Shown, now: float) -> None:
+    def _answer(self, key: RoomKey, shown: _Shown, now: float, *, partial: bool = False) -> None:
         """Answer those who wait, once those who look already were told what has changed, so that all know the same."""
         if not shown.waiting:
             return
         waiting, shown.waiting = shown.waiting, []
         self._settle(key, shown, now)
         users = [(user.id, user.state) for user in shown.room.shown()]
-        result = LookResult(self._me, 1, users, shown.room.count)
+        result = LookResult(self._me, 1, users, shown.room.count, partial=partial)
         for connection, inbox in waiting:
             if (looker := self.lookers.of(key).get(connection)) is not None:
                 looker.since, looker.answered = now, True

@@ -1,11 +1,7 @@
-"""What a user is shown as, pure: from what each of their devices does and from what they chose by hand.
+"""What users chose by hand who have a connection here, and what they are in a room by what is here alone. Pure.
 
-| on any gateway | shown as |
-|---|---|
-| the user chose a state by hand | the latest choice; `invisible` is shown as `offline` |
-| else a connection that is not idle | `online` |
-| else a connection | `away` |
-| else | `offline` |
+What a user is shown as, from the states on several gateways, is said with the messages between these
+(`common.wire.presence`).
 """
 
 from __future__ import annotations
@@ -13,24 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
-from parley.common.wire.presence import PresenceChoice, PresentUser, ShownState
+from parley.common.wire.presence import PresenceChoice, PresentUser
 from parley.gateway.connections.connection import Connection
 
 CHOICES: frozenset[str] = frozenset(get_args(PresenceChoice))
 
 OwnChoice = Literal["online", "away", "dnd", "invisible"]
 """A choice that stands against what devices do."""
-
-
-def shown_state(entries: Iterable[PresentUser]) -> ShownState:
-    """Return what a user is shown as who has these entries, at most one of each gateway."""
-    state, since = "offline", 0
-    for entry in entries:
-        if entry.since > since:
-            state, since = entry.state, entry.since
-        elif not since and not entry.since and state != "online":
-            state = entry.state
-    return "offline" if state == "invisible" else cast("ShownState", state)
 
 
 class UserChoices:

@@ -155,6 +155,7 @@ async def ban_many(body: GivenBannedTargets, request: Request, components: Curre
         ends.append(await restrictions.ban(connection, user_id, body.reason, admin, lasting))
 
     async def ban_range(connection: AsyncConnection, banned: str) -> None:
+        # Most likely a slip: it would end the connections of the administrator who asks.
         if not body.force and AddressRanges([(banned, 1.0)]).hold(own, 0.0):
             raise Reject(Code.FORBIDDEN, "Your own address is in this range.")
         ends.append(await address_bans.ban(connection, ranges[banned], body.reason, admin, lasting))
@@ -223,7 +224,7 @@ def _users(body: Targets) -> list[str]:
 
 
 def _ranges(body: Targets, components: Components) -> list[AddressRange]:
-    """The ranges that are meant, each once.
+    """Return the ranges that are meant, each once.
 
     Raises `Reject(invalid_payload)`, also when nobody is meant, or with one slip of the hand everybody.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -69,21 +69,7 @@ async def list_gateways(components: Current, _admin: Admin) -> GatewayList:
 
 
 async def connections_page(gateways: Gateways, user_id: str, limit: int) -> ConnectionsPage:
-    """The live connections of one user, or of all ("")."""
+    """Return the live connections of one user, or of all ("")."""
     found, unanswered = await gateways.connections(user_id, limit)
-    return ConnectionsPage(
-        connections=[
-            LiveConnection(
-                sid=connection.sid,
-                user_id=connection.user_id,
-                name=connection.name,
-                namespace=connection.namespace,
-                gateway=connection.gateway,
-                address=connection.address,
-                transport=connection.transport,
-                connected_at=datetime.fromtimestamp(connection.connected_at, UTC),
-            )
-            for connection in found
-        ],
-        unanswered=unanswered,
-    )
+    page = {"connections": found, "unanswered": unanswered}
+    return ConnectionsPage.model_validate(page, from_attributes=True)

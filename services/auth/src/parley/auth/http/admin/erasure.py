@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-import msgspec
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -34,7 +33,8 @@ class UserErasure(BaseModel):
 @router.get("/{user_id:path}/erase", summary="How far a user's erasure is")
 async def get_erasure(user_id: UserId, components: Current, _admin: Admin) -> UserErasure:
     """The erasure that was asked for last: `not_found` where none was."""
-    return _erasure(await components.bus.request(subjects.GET_ERASURE, GetErasure(user_id), ErasureInfo, repeat=True))
+    info = await components.bus.request(subjects.GET_ERASURE, GetErasure(user_id), ErasureInfo, repeat=True)
+    return UserErasure.model_validate(info, from_attributes=True)
 
 
 @router.post("/{user_id:path}/erase", summary="Erase what a user wrote")
@@ -50,8 +50,5 @@ async def erase(user_id: UserId, components: Current, admin: Admin) -> UserErasu
         require_not_above(admin.identity, user.roles if user is not None else ())
         await admin.record(connection, "user.erase", user_id)
     # Behind the commit: the log says that it was asked for, also where chat cannot be reached now.
-    return _erasure(await components.bus.request(subjects.ERASE_USER, EraseUser(user_id), ErasureInfo))
-
-
-def _erasure(info: ErasureInfo) -> UserErasure:
-    return UserErasure(**msgspec.structs.asdict(info))
+    info = await components.bus.request(subjects.ERASE_USER, EraseUser(user_id), ErasureInfo)
+    return UserErasure.model_validate(info, from_attributes=True)

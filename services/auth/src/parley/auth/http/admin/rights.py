@@ -62,7 +62,7 @@ async def administrator(
         Header(alias="Idempotency-Key", description="a name of this request: a retry leaves no second audit entry"),
     ] = "",
 ) -> Actor:
-    """The administrator who sends a request. Raises `Reject` (401 without a token, 403 without the right)."""
+    """Return the administrator who sends a request. Raises `Reject` (401 without a token, 403 without the right)."""
     right = RIGHTS.get((request.method, request.scope["route"].path))
     if right is None or not identity.may(right):
         asked = "" if right is None else f" with the right {right.name.lower()}"

@@ -66,7 +66,7 @@ async def list_rooms(
 ) -> RoomsPage:
     """Rooms of any kind, as chat knows them."""
     page = await components.bus.request(subjects.LIST_ROOMS, ListRooms(search, before, limit), RoomList, repeat=True)
-    return RoomsPage(rooms=[RoomDetails(**msgspec.structs.asdict(room)) for room in page.rooms], more=page.more)
+    return RoomsPage.model_validate(page, from_attributes=True)
 
 
 @router.post("/rooms/{room}/close", summary="Close a room", openapi_extra=described(CloseRequest))
@@ -94,7 +94,10 @@ async def close_room(
 
 
 async def _shown(components: Components, room: str) -> dict[str, Any] | None:
-    """What the audit log says of a room before it changes; None where chat cannot say it now, or there is none."""
+    """Return what the audit log says of a room before it changes.
+
+    None where chat cannot say it now, or there is none.
+    """
     try:
         found = await components.bus.request(subjects.LIST_ROOMS, ListRooms(room, "", 1), RoomList)
     except Reject:

@@ -65,7 +65,7 @@ QUERY = select(
 
 
 def fields_of(row: Any) -> dict[str, Any]:
-    """The fields of `UserDetails` in a row of `QUERY`."""
+    """Return the fields of `UserDetails` in a row of `QUERY`."""
     ban = row.banned_at and Ban(
         reason=row.reason, banned_by=row.banned_by, created_at=row.banned_at, expires_at=row.expires_at
     )

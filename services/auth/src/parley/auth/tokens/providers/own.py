@@ -23,11 +23,11 @@ class OwnTokens:
         self._now = now
 
     def takes(self, token: Unverified) -> bool:
-        """Whether it names a key of ours, which nobody else's provider is asked about then."""
+        """Return whether it names a key of ours, which nobody else's provider is asked about then."""
         return self._signer.public_key(token.kid) is not None
 
     async def verify(self, token: Unverified) -> Claims:
-        """Its claims. Raises `Reject` with `invalid_token` or `expired_token`."""
+        """Return its claims. Raises `Reject` with `invalid_token` or `expired_token`."""
         key = self._signer.public_key(token.kid)
         if key is None:
             raise invalid("no key of this server fits it")

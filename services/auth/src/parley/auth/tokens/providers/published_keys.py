@@ -21,12 +21,15 @@ class PublishedKeys:
         self._audience = audience or None
 
     def takes(self, token: Unverified) -> bool:
-        """Whether its algorithm is one of public keys and its issuer this one."""
+        """Return whether its algorithm is one of public keys and its issuer this one."""
         known = isinstance(token.algorithm, str) and token.algorithm in ALGORITHMS
         return known and (self._issuer is None or token.issuer == self._issuer)
 
     async def verify(self, token: Unverified) -> Claims:
-        """Its claims. Raises `Reject` with `invalid_token`, `expired_token`, or `unavailable` without any keys."""
+        """Return its claims.
+
+        Raises `Reject` with `invalid_token`, `expired_token`, or `unavailable` without any keys.
+        """
         key = await self._keys.get(token.kid)
         if key is None:
             raise invalid("no key of its issuer fits it")

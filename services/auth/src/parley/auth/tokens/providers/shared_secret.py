@@ -26,11 +26,11 @@ class SharedSecret:
         self._audience = audience or None
 
     def takes(self, token: Unverified) -> bool:
-        """Whether its algorithm and its issuer are those of this secret."""
+        """Return whether its algorithm and its issuer are those of this secret."""
         return token.algorithm == ALGORITHM and (self._issuer is None or token.issuer == self._issuer)
 
     async def verify(self, token: Unverified) -> Claims:
-        """Its claims. Raises `Reject` with `invalid_token` or `expired_token`."""
+        """Return its claims. Raises `Reject` with `invalid_token` or `expired_token`."""
         claims = decode(
             token.token, self._key, ALGORITHM, issuer=self._issuer, audience=self._audience, leeway=decoding.LEEWAY
         )
@@ -45,7 +45,7 @@ class _PreparedHMAC(HMACAlgorithm):
 
 
 def _shared_key(secret: str) -> PyJWK:
-    """The key of the shared secret, for HS256 alone. Raises `jwt.InvalidKeyError` for one that is no secret."""
+    """Return the key of the shared secret, for HS256 alone. Raises `jwt.InvalidKeyError` for one that is no secret."""
     algorithm = _PreparedHMAC(HMACAlgorithm.SHA256)
     encoded = urlsafe_b64encode(algorithm.prepare_key(secret)).decode()
     key = PyJWK({"kty": "oct", "k": encoded}, ALGORITHM)

@@ -64,6 +64,7 @@ class Codec:
     def upcast(self, stored: StoredEvent) -> tuple[str, bytes]:
         """Return the name of a stored event's type, and its data in the current version. Raises `UnknownEvent`."""
         kind = self._by_number.get(stored.number)
+        # During an upgrade a newer replica writes what this one cannot read. It must stop here, and not guess.
         if kind is None or stored.version > 1 + len(kind.UPCASTERS):
             raise UnknownEvent(f"event of type {stored.number}, version {stored.version}")
         older = kind.UPCASTERS[stored.version - 1 :]

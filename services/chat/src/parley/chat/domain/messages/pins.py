@@ -60,6 +60,7 @@ def decide_pin(
     """Pin the message or not, as the command says; no event if it is so already. Raises `Reject`."""
     require_may(Permission.PIN, require_open(room, context.identity.user_id), context)
     removes = isinstance(command, UnpinMessage)
+    # What was erased may still be unpinned, or the pin would stand for ever.
     (require_undeleted if removes else require_present)(context, command.message)
     known = messages_of(context)
     if (known.state_of(command.message).pinned_in is not None) != removes:

@@ -42,6 +42,7 @@ def state_of_row(values: list[Any]) -> MessageState:
 
 def message_rows(room_id: int, messages: RoomMessages) -> list[tuple[Any, ...]]:
     """Return the rows of all messages that something happened to."""
+    # A state may have become untouched again, when the only reaction was taken back.
     return [message_row(room_id, *one) for one in messages.states.items() if one[1] != UNTOUCHED]
 
 

@@ -9,6 +9,7 @@ from parley.common.errors import Code, Reject
 
 def messages_of(context: DecisionContext) -> RoomMessages:
     """Return what was loaded of the room's messages: nothing, if the decision is made without the room's lock."""
+    # Without the lock nothing of messages is known, and what needs it was refused before.
     return RoomMessages() if context.messages is None else context.messages
 
 

@@ -117,6 +117,7 @@ def _decide_role(command: ChangeRole, room: Room) -> list[MemberChanged]:
     member: Member | None = room.members.get(command.user)
     if member is None or not member.joined:
         raise Reject(Code.INVALID_PAYLOAD, "Only a member can have a role.")
+    # A room would have nobody who may do this any more.
     if member.role == "owner":
         raise Reject(Code.FORBIDDEN, "The owner stays the owner until the room is given to another member.")
     return [] if member.role == command.role else [MemberChanged(NamedUser(member.user_id, member.name), command.role)]

@@ -66,6 +66,7 @@ def decide_direct(
     if len(people) > MOST:
         raise Reject(Code.INVALID_PAYLOAD, f"A direct room is between at most {MOST} people.")
     if room is None:
+        # A room that is there already can be opened by who was blocked: they read what was said, and write nothing.
         for other in people:
             require_unblocked(other, context)
         require_room_left(context)
@@ -91,6 +92,7 @@ def decide_arrivals(room: Room, context: DecisionContext) -> list[MemberJoined]:
             raise Reject(Code.NOT_A_MEMBER)
         return []
     require_unblocked_between(room, context)
+    # Sorted, so that the same command leads to the same events on every replica.
     missing = [user for user in sorted(room.participants) if not room.is_in(user) and user not in context.absent]
     return [MemberJoined(NamedUser(user)) for user in missing]
 

@@ -82,6 +82,7 @@ def decide_invite_link(command: InviteCommand, room: Room | None, context: Decis
     room = require_open(room, context.identity.user_id)
     if isinstance(command, CreateInvite):
         require_may(Permission.INVITE, room, context)
+        # Expired ones are still there until the next link is made, and count for nothing.
         if sum(_good(one, context.now) for one in room.invites.values()) >= context.limits.invites:
             raise Reject(Code.LIMIT_EXCEEDED, f"A room has at most {context.limits.invites} links that are good.")
         ends = None if command.seconds is None else context.now + timedelta(seconds=command.seconds)
@@ -110,6 +111,7 @@ def evolve_invites(room: Room, event: InviteEvent, sequence: int, actor_id: str,
     """Apply an event to the room's links. A new one takes those that have expired by then with it."""
     match event:
         case InviteCreated(expires_at=expires_at, uses=uses):
+            # At the time of this event and not of now: a rebuild has to come to the same rows.
             for old in [one.invite for one in room.invites.values() if not _good(one, at)]:
                 del room.invites[old]
             room.invites[sequence] = Invite(sequence, actor_id, at, expires_at, uses)

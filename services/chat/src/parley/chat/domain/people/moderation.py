@@ -162,6 +162,7 @@ def decide_moderation(
             return [] if member is None else [MemberRemoved(user, reason)]
         case BanMember(seconds=seconds, reason=reason):
             until = _end(seconds, context)
+            # A ban with an end is never the same as another one: it ends later by now.
             if member is None and (own.banned_until, until) == (FOREVER, None):
                 return []
             _require_place(room, command.user, context)

@@ -28,6 +28,7 @@ def require_turn(room: Room, member: Member, context: DecisionContext) -> None:
         return
     next_at = context.posted + timedelta(seconds=room.slow_seconds)
     if next_at > context.now:
+        # Rounded up: who waits as long as they are told must not be refused again.
         left = math.ceil((next_at - context.now).total_seconds())
         raise Reject(
             Code.RATE_LIMITED,

@@ -1,4 +1,4 @@
-"""Blocks, reports and lists of moderators, over HTTP."""
+"""What is in no log over HTTP: what users ask and say about themselves, blocks, reports and lists of moderators."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request, Response
 
-from parley.chat.api.people_routes import PEOPLE_ROUTES, PeopleRoute
+from parley.chat.api.own_state import OWN_ROUTES
+from parley.chat.api.people_routes import PEOPLE_ROUTES
 from parley.chat.api.rest import Caller, Chat, json_answer, permitted
+from parley.chat.api.state_routes import StateRoute
 from parley.chat.api.typed_requests import PayloadFields
 from parley.chat.log.database import reachable
 from parley.common.http.api import correlation_id
@@ -18,12 +20,13 @@ from parley.common.wire.identifiers import uuid7
 router = APIRouter(prefix="/api", tags=["chat"])
 
 
-def _endpoint(row: PeopleRoute, known: PayloadFields) -> Callable[..., Awaitable[Response]]:
+def _endpoint(row: StateRoute, known: PayloadFields) -> Callable[..., Awaitable[Response]]:
     async def run(request: Request, chat: Chat, identity: Caller) -> Response:
         permitted(identity, writes=row.writes, own=row.own)
         fields = known.of_query(request) if row.method == "GET" else await read_body(request)
-        if "id" in known and fields.get("id") is None:
+        if row.id_optional and fields.get("id") is None:
             fields["id"] = str(uuid7())
+        # Last: the path says which room is meant, whatever the body does.
         fields |= known.of_path(request)
         said = fields_as(fields, row.payload)
         with reachable():
@@ -34,11 +37,11 @@ def _endpoint(row: PeopleRoute, known: PayloadFields) -> Callable[..., Awaitable
     return run
 
 
-for people_route in PEOPLE_ROUTES:
-    people_fields = PayloadFields(people_route.payload, people_route.method, people_route.path)
+for route in (*PEOPLE_ROUTES, *OWN_ROUTES):
+    payload_fields = PayloadFields(route.payload, route.method, route.path)
     router.add_api_route(
-        people_route.path,
-        _endpoint(people_route, people_fields),
-        methods=[people_route.method],
-        openapi_extra=people_fields.openapi(optional="id"),
+        route.path,
+        _endpoint(route, payload_fields),
+        methods=[route.method],
+        openapi_extra=payload_fields.openapi(optional="id" if route.id_optional else ""),
     )
