@@ -142,6 +142,8 @@ async def two_visitors(signed_up: tuple[Visitor, Visitor]) -> tuple[Visitor, Vis
     """The two in a room of their own, which the first owns."""
     room = f"room {uuid.uuid4().hex[:8]}"
     ada, grace = signed_up
+    for visitor in signed_up:
+        await visitor.tidy()
     await ada.create_room(room)
     await grace.join_room(room)
     return signed_up

@@ -44,7 +44,9 @@ async def test_what_a_login_scheduled_is_not_sent_when_that_login_was_ended(peop
     await own.until(lambda: own.bodies(room) == ["mine", "spam"], "it is sent")
 
 
-async def test_what_a_key_scheduled_is_not_sent_when_that_key_was_revoked(people: People, stack: AnyStack):
+async def test_what_a_key_scheduled_is_sent_after_a_rotation_and_not_when_the_key_or_its_secret_was_ended(
+    people: People, stack: AnyStack
+):
     if not isinstance(stack, Stack):
         pytest.skip("registers a bot")
     _, owner = await people.join("owner")
@@ -57,7 +59,8 @@ async def test_what_a_key_scheduled_is_not_sent_when_that_key_was_revoked(people
         return answer.json()
 
     bot = (await made("", name=f"later {owner['username']}"))["id"]
-    keys = [await made(f"/{bot}/keys", name=name, scopes=["chat:read", "chat:write"]) for name in ("lost", "kept")]
+    names = ("lost", "kept", "rotated", "replaced")
+    keys = [await made(f"/{bot}/keys", name=name, scopes=["chat:read", "chat:write"]) for name in names]
 
     async def asked(key: Any, method: str, path: str, body: Any = None) -> Any:
         answer = await stack.http.request(
@@ -67,17 +70,23 @@ async def test_what_a_key_scheduled_is_not_sent_when_that_key_was_revoked(people
         return answer.json()
 
     room = (await asked(keys[0], "POST", "/rooms", {"name": "Bots"}))["room"]["id"]
-    for key, command_id in zip(keys, ("spam", "mine"), strict=True):
-        await asked(key, "POST", "/me/scheduled", later(room, command_id))
+    # The overlap of one second is over when they are due.
+    for key, command_id in zip(keys, ("spam", "mine", "on", "off"), strict=True):
+        await asked(key, "POST", "/me/scheduled", later(room, command_id, 2.5))
     gone = await stack.http.delete(f"{auth}/bots/{bot}/keys/{keys[0]['id']}", headers=mine)
     assert gone.status_code == 200
+    for key, overlap in ((keys[2], 1), (keys[3], 0)):
+        await made(f"/{bot}/keys/{key['id']}/rotate", overlap_seconds=overlap)
 
-    async def states() -> list[tuple[str, str]]:
-        return [(one["id"], one.get("code", "")) for one in (await asked(keys[1], "GET", "/me/scheduled"))["scheduled"]]
+    async def states() -> set[tuple[str, str]]:
+        return {(one["id"], one.get("code", "")) for one in (await asked(keys[1], "GET", "/me/scheduled"))["scheduled"]}
 
     async def decided() -> bool:
-        return await states() == [("spam", "revoked_token")]
+        return await states() == {("spam", "revoked_token"), ("off", "revoked_token")}
 
-    await until(decided, "one is sent, the other refused")
+    await until(decided, "two are sent, the others refused")
+    refused = await stack.http.get(f"{chat}/rooms", headers={"Authorization": f"Bearer {keys[2]['key']}"})
+    assert refused.status_code == 401, "the secret that scheduled it is good no more"
     page = await asked(keys[1], "GET", f"/rooms/{room}/messages")
-    assert [event["data"]["body"] for event in page["events"] if event["type"] == "message.sent"] == ["mine"]
+    bodies = [event["data"]["body"] for event in page["events"] if event["type"] == "message.sent"]
+    assert sorted(bodies) == ["mine", "on"]

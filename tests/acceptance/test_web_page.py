@@ -89,6 +89,32 @@ async def test_history_loads_while_scrolling_up_and_the_list_says_what_is_new(
     await expect(grace.page.get_by_test_id("new-messages")).to_be_hidden()
 
 
+async def test_a_click_on_a_room_is_not_undone_by_what_is_shown_before_the_browser_tells_of_it(
+    two_visitors: tuple[Visitor, Visitor],
+) -> None:
+    ada, grace = two_visitors
+    met = await grace.part("room-name").text_content() or ""
+    await grace.create_room(aside := f"aside {uuid.uuid4().hex[:8]}")
+    other = await grace.page.context.new_page()
+    # The browser changes the address at once, and tells of it in a moment, which here takes long.
+    await other.add_init_script(
+        "addEventListener('hashchange', (event) => window.late && event.stopImmediatePropagation(), true)"
+    )
+    await other.goto(grace.page.url)
+    await expect(other.get_by_test_id("room-name")).to_have_text(aside)
+    await other.evaluate("window.late = true")
+    await other.get_by_test_id("room-row").filter(has_text=met).click()
+    await ada.say("meanwhile")
+    await expect(other.get_by_test_id("room-name")).to_have_text(met)
+    await expect(other.get_by_test_id("message-body")).to_have_text("meanwhile")
+    await expect(other).to_have_url(ada.page.url)
+    # And an address that is none does not keep the page from starting.
+    await other.goto("about:blank")
+    await other.goto(f"{grace.url}/#/%E0%A4%A")
+    await expect(other.get_by_test_id("room-name")).to_have_text(met)
+    await other.close()
+
+
 async def test_a_message_in_another_room_is_counted_until_it_is_opened(two_visitors: tuple[Visitor, Visitor]) -> None:
     ada, grace = two_visitors
     met = await grace.page.get_by_test_id("room-name").text_content() or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import struct
 import uuid
@@ -9,13 +10,22 @@ import zlib
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import FilePayload, expect
+from playwright.async_api import FilePayload, Route, expect
 
 from tests.support.clients import chromium
 from tests.support.clients.visitor import Visitor
 from tests.support.waiting import until
 
 MARKUP = "<img src=x onerror=alert(1)>"
+DRAGGED = """() => {
+  const data = new DataTransfer();
+  data.items.add(new File(["x".repeat(2621440)], "big.txt", {type: "text/plain"}));
+  return data;
+}"""
+"""What the browser tells of a file that is dragged."""
+DROPPED = """(part, dataTransfer) =>
+  part.dispatchEvent(new DragEvent("drop", {dataTransfer, bubbles: true, cancelable: true}))"""
+"""Whether the browser opens what is dropped on a part."""
 
 pytestmark = [pytest.mark.browser, chromium.NEEDED]
 
@@ -151,6 +161,61 @@ async def test_files_are_sent_shown_and_opened(two: tuple[Visitor, Visitor]) -> 
     assert await ada.bodies() == []
 
 
+async def test_files_are_dropped_on_the_room_and_their_way_is_shown(two: tuple[Visitor, Visitor]) -> None:
+    ada, grace = two
+    room = ada.part("room")
+    held, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        held.set()
+        await go_on.wait()
+        await route.continue_()
+
+    await ada.page.route("**/parts/1", hold)
+    dragged = await ada.page.evaluate_handle(DRAGGED)
+    await room.dispatch_event("dragover", {"dataTransfer": dragged})
+    await expect(room).to_have_class(re.compile("dropping"))
+    await room.dispatch_event("dragleave", {"dataTransfer": dragged})
+    await expect(room).not_to_have_class(re.compile("dropping"))
+    await room.dispatch_event("drop", {"dataTransfer": dragged})
+    upload = ada.part("upload")
+    await asyncio.wait_for(held.wait(), 10)
+    await expect(upload).to_contain_text("40 %")
+    await expect(upload.locator("progress")).to_have_js_property("value", 0.4)
+    await expect(ada.part("send")).to_be_disabled()
+    go_on.set()
+    await expect(upload).to_have_attribute("data-state", "ready")
+    await ada.click("send")
+    await expect(grace.part("file-card")).to_contain_text("2.5 MB")
+    # One that is dropped beside the room is not opened in place of the page.
+    assert not await ada.part("sidebar").evaluate(DROPPED, dragged)
+    # And what is given up on its way is gone.
+    go_on.clear()
+    held.clear()
+    await room.dispatch_event("drop", {"dataTransfer": dragged})
+    await asyncio.wait_for(held.wait(), 10)
+    await ada.click("upload-remove")
+    await expect(upload).to_have_count(0)
+    go_on.set()
+    await ada.page.unroute_all(behavior="ignoreErrors")
+
+
+async def test_a_message_is_forwarded_to_another_room_and_leads_back(two: tuple[Visitor, Visitor]) -> None:
+    ada, _ = two
+    met = await ada.part("room-name").text_content() or ""
+    await ada.create_room(aside := f"aside {uuid.uuid4().hex[:8]}")
+    await ada.open_room(met)
+    await ada.say("Pass it on")
+    await ada.sees("Pass it on")
+    await ada.act("Pass it on", "message-menu", "forward-message")
+    await ada.part("forward-room").filter(has_text=aside).click()
+    await expect(ada.part("notice").filter(has_text=f"Forwarded to {aside}")).to_be_visible()
+    await ada.open_room(aside)
+    await ada.click("forward")
+    await expect(ada.part("room-name")).to_have_text(met)
+    await expect(ada.message("Pass it on")).to_have_class(re.compile("flash"))
+
+
 async def test_a_file_that_is_not_taken_says_why_and_can_be_removed(two: tuple[Visitor, Visitor]) -> None:
     ada, _ = two
     await ada.part("composer-files").set_input_files(
@@ -195,8 +260,6 @@ async def test_drafts_are_kept_by_room_and_on_another_page_and_messages_can_wait
     await expect(ada.part("composer")).to_have_value("")
     other = await ada.page.context.new_page()
     await other.goto(ada.page.url)
-    # The page opens the room of last time by itself, also if that is ready only after the click.
-    await expect(other.get_by_test_id("room-name")).to_contain_text("aside")
     row = other.get_by_test_id("room-row").filter(has_text=met)
     await row.click()
     await expect(other.get_by_test_id("composer")).to_have_value("half a thou")

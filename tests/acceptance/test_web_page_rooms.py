@@ -178,9 +178,8 @@ async def test_a_moderator_mutes_removes_and_bans_and_lifts_it(two: tuple[Visito
     await member_menu(ada, grace.name, "person-ban", "moderate-confirm")
     await expect(grace.row_of(met)).to_have_count(0)
     await expect(grace.part("notice").filter(has_text="You were banned").first).to_be_visible()
-    await grace.click("browse-rooms")
-    await grace.part("room-search").fill(met)
-    await grace.part("browse-row").filter(has_text=met).get_by_test_id("join-room").click()
+    await grace.find_room(met)
+    await grace.click("join-room")
     await expect(grace.part("browse-list").locator("..").get_by_role("status")).to_contain_text("banned")
     await grace.click("browse-close")
     await ada.click("room-menu", "room-settings")
@@ -191,19 +190,71 @@ async def test_a_moderator_mutes_removes_and_bans_and_lifts_it(two: tuple[Visito
     await grace.join_room(met)
 
 
-async def test_a_report_reaches_the_moderators_who_delete_the_message(two: tuple[Visitor, Visitor]) -> None:
+async def test_who_is_removed_is_told_and_may_come_back(two: tuple[Visitor, Visitor]) -> None:
+    ada, grace = two
+    met = await ada.part("room-name").text_content() or ""
+    await member_menu(ada, grace.name, "person-remove", "moderate-confirm")
+    await expect(grace.row_of(met)).to_have_count(0)
+    await expect(grace.part("notice").filter(has_text="removed").first).to_be_visible()
+    await expect(ada.part("member")).to_have_count(1)
+    await grace.join_room(met)
+    await expect(ada.part("member")).to_have_count(2)
+    await ada.click("close-members")
+
+
+async def test_who_is_blocked_writes_no_direct_messages_until_they_are_not(two: tuple[Visitor, Visitor]) -> None:
+    ada, grace = two
+    met = await ada.part("room-name").text_content() or ""
+    await member_menu(grace, ada.name, "person-message")
+    await expect(grace.part("room-name")).to_have_text(ada.name)
+    await grace.say("Hello, you")
+    row = ada.part("direct-list").get_by_test_id("room-row").filter(has_text=grace.name)
+    await row.click()
+    await ada.sees("Hello, you")
+    await grace.open_room(met)
+    await member_menu(grace, ada.name, "person-block")
+    await expect(grace.part("notice").filter(has_text="no more direct messages")).to_be_visible()
+    await ada.say("Do you hear me?")
+    await expect(ada.part("message-failed")).to_be_visible()
+    await member_menu(grace, ada.name, "person-unblock")
+    await expect(grace.part("notice").filter(has_text="is not blocked")).to_be_visible()
+    await ada.click("retry-message")
+    await ada.sees("Do you hear me?")
+    await grace.click("close-members")
+
+
+async def test_a_report_reaches_the_moderators_who_delete_the_message_and_see_its_file_yet(
+    two: tuple[Visitor, Visitor],
+) -> None:
     ada, grace = two
     await ada.say("fine")
+    await grace.part("composer-files").set_input_files(
+        {"name": "angry.txt", "mimeType": "text/plain", "buffer": b"in anger, too"}
+    )
+    await expect(grace.part("upload")).to_have_attribute("data-state", "ready")
     await grace.say("said in anger")
     await ada.sees("said in anger")
     await ada.act("said in anger", "message-menu", "report-message")
     await ada.part("report-comment").fill("not here")
-    await ada.click("report-submit", "room-menu", "room-reports")
+    await ada.click("report-submit")
+    await grace.act("said in anger", "message-menu", "delete-message", "delete-confirm")
+    await expect(ada.part("system-line").filter(has_text="A message was deleted")).to_be_visible()
+    await ada.click("room-menu", "room-reports")
     await expect(ada.part("report")).to_contain_text("said in anger")
+    async with ada.page.expect_download() as download:
+        await ada.part("report").get_by_test_id("file-card").click()
+    assert (await download.value).suggested_filename == "angry.txt"
+    await ada.click("report-dismiss")
+    await expect(ada.part("report")).to_have_count(0)
+    await ada.click("reports-close")
+    await grace.say("said again")
+    await ada.sees("said again")
+    await ada.act("said again", "message-menu", "report-message")
+    await ada.click("report-submit", "room-menu", "room-reports")
     await ada.click("report-delete")
     await expect(ada.part("report")).to_have_count(0)
     await ada.click("reports-close")
-    await expect(grace.part("system-line").filter(has_text="A message was deleted")).to_be_visible()
+    await expect(grace.part("system-line").filter(has_text="deleted")).to_have_count(2)
 
 
 async def test_notifications_are_listed_marked_read_and_silenced(two: tuple[Visitor, Visitor]) -> None:

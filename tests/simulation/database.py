@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,8 +47,8 @@ class Database:
         self.lose_answer = 0.0
         """How often the connection breaks while a commit is under way."""
         self.transactions: dict[Transaction, None] = {}
-        self._locks: dict[int, Transaction] = {}
-        self._waiting: defaultdict[int, deque[tuple[Transaction, asyncio.Future[None]]]] = defaultdict(deque)
+        self._locks: dict[Hashable, Transaction] = {}
+        self._waiting: defaultdict[Hashable, deque[tuple[Transaction, asyncio.Future[None]]]] = defaultdict(deque)
         self._creating: dict[int, Transaction] = {}
         self._at_gate: dict[Transaction, bool] = {}
         """Who holds the gate of erasures, and whether alone."""
@@ -78,19 +78,19 @@ class Database:
             self._active.add(transaction.xid)
         return transaction.xid
 
-    def is_free(self, room_id: int, transaction: Transaction) -> bool:
-        """Whether nobody else has locked a room."""
-        return self._locks.get(room_id, transaction) is transaction
+    def is_free(self, row: Hashable, transaction: Transaction) -> bool:
+        """Whether nobody else has locked a row, which is a room by its key."""
+        return self._locks.get(row, transaction) is transaction
 
-    async def lock(self, room_id: int, transaction: Transaction) -> None:
-        """Lock a room's row until the end of the transaction. Raises `LockNotAvailableError` when that takes long."""
+    async def lock(self, row: Hashable, transaction: Transaction) -> None:
+        """Lock a row until the end of the transaction. Raises `LockNotAvailableError` when that takes long."""
         _require_alive(transaction)
-        if self.is_free(room_id, transaction):
-            self._locks[room_id] = transaction
-            transaction.locks[room_id] = None
+        if self.is_free(row, transaction):
+            self._locks[row] = transaction
+            transaction.locks[row] = None
             return
         granted = self.loop.create_future()
-        self._waiting[room_id].append((transaction, granted))
+        self._waiting[row].append((transaction, granted))
         timer = self.loop.call_later(transaction.session.lock_seconds, _refuse, granted)
         try:
             await granted
@@ -178,21 +178,21 @@ class Database:
         for ended in transaction.ended:
             if not ended.done():
                 ended.set_result(None)
-        for room_id in transaction.locks:
-            if self._locks.get(room_id) is transaction:
-                self._release(room_id)
+        for row in transaction.locks:
+            if self._locks.get(row) is transaction:
+                self._release(row)
 
-    def _release(self, room_id: int) -> None:
-        self._locks.pop(room_id, None)
-        waiting = self._waiting.get(room_id)
+    def _release(self, row: Hashable) -> None:
+        self._locks.pop(row, None)
+        waiting = self._waiting.get(row)
         while waiting:
             transaction, granted = waiting.popleft()
             if not granted.done() and transaction.alive:
-                self._locks[room_id] = transaction
-                transaction.locks[room_id] = None
+                self._locks[row] = transaction
+                transaction.locks[row] = None
                 granted.set_result(None)
                 return
-        self._waiting.pop(room_id, None)
+        self._waiting.pop(row, None)
 
     # -- sessions and outages --------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ from parley.chat.delivery.publisher import NAMESPACE
 from parley.chat.domain.room import ChatCommand
 from parley.engineio.session import RequestInfo
 from tests.simulation.loop import Process
+from tests.simulation.marks import Marks
 from tests.simulation.stack import SimulatedGateway, Stack, token_of
 from tests.simulation.world import World
 
@@ -114,14 +117,17 @@ class Command:
     refused: str = ""
     answers: list[int] = field(default_factory=list[int])
     room: str = ""
+    began: float = 0.0
+    answered: float = math.inf
 
 
 class Device:
     """One client of a user."""
 
-    def __init__(self, world: World, stack: Stack, user_id: str, number: int) -> None:
+    def __init__(self, world: World, stack: Stack, marks: Marks, user_id: str, number: int) -> None:
         self.world = world
         self.stack = stack
+        self.marks = marks
         self.user_id = user_id
         self.name = f"{user_id}.{number}"
         self.process: Process = world.process(self.name)
@@ -238,6 +244,9 @@ class Device:
             self.resets += 1
             self.cursors[data["room"]] = data["sequence"]
             self.world.count("resets")
+        elif name == "read":
+            self.world.note("is told", data)
+            self.marks.told.append((self.world.loop.now, self.user_id, data))
         elif "sequence" in data:
             self._logged(name, data)
 
@@ -261,36 +270,48 @@ class Device:
 
     async def settle(self, sent: Command) -> None:
         """Send a command until it has its outcome."""
-        rng = self.world.rng
+        sent.began = self.world.loop.now
         self._sent.append(sent)
+
+        def trying() -> None:
+            sent.attempts += 1
+
+        answer = await self.insist(sent.command.NAME, sent.command, REFUSALS, trying)
+        sent.answered = self.world.loop.now
+        if answer.get("ok"):
+            sent.acked = answer["sequence"]
+            sent.answers.append(answer["sequence"])
+            sent.room = answer["room"]["id"] if "room" in answer else getattr(sent.command, "room", "")
+        else:
+            sent.refused = answer["error"]["code"]
+
+    async def insist(
+        self, name: str, payload: Any, refusals: Container[str], trying: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
+        """Ask until there is an answer: one that is ok, or one of these refusals."""
+        rng = self.world.rng
         while True:
             while not self.connected:
                 await asyncio.sleep(0.05)
-            sent.attempts += 1
+            if trying is not None:
+                trying()
             try:
-                answer = await self._ask(sent.command)
+                answer = await self._ask(name, payload)
             except TimeoutError:
                 self.world.count("unanswered")
             else:
-                if answer.get("ok"):
-                    sent.acked = answer["sequence"]
-                    sent.answers.append(answer["sequence"])
-                    sent.room = answer["room"]["id"] if "room" in answer else getattr(sent.command, "room", "")
-                    return
-                code = answer["error"]["code"]
-                if code in REFUSALS:
-                    sent.refused = code
-                    return
-                self.world.count(code)
+                if answer.get("ok") or answer["error"]["code"] in refusals:
+                    return answer
+                self.world.count(answer["error"]["code"])
             await asyncio.sleep(rng.random() * 0.3)
 
-    async def _ask(self, command: ChatCommand) -> dict[str, Any]:
+    async def _ask(self, name: str, payload: Any) -> dict[str, Any]:
         transport: Any = self.transport
         self._numbers += 1
         number = self._numbers
         asked = self._asked[number] = self.world.loop.create_future()
-        body = msgspec.json.encode(command).decode()
-        self.world.note("sends", command.NAME, command.id)
-        transport.say(f'2{PREFIX}{number}["{command.NAME}",{body}]')
+        body = msgspec.json.encode(payload).decode()
+        self.world.note("sends", name, body)
+        transport.say(f'2{PREFIX}{number}["{name}",{body}]')
         async with asyncio.timeout(15.0):
             return await asked

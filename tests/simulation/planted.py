@@ -12,13 +12,14 @@ from parley.chat.domain.people.moderation import MemberMuted
 from parley.chat.log import event_store, known_rooms, leadership, position, writer
 from parley.chat.log.erasure import executor as erasure_executor
 from parley.chat.log.messages import message_rows
+from parley.chat.reading import read_cursors, read_store
 from parley.framework.remote import room_publisher
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery import packet_history
 from parley.gateway.rooms import announcement_log as announcements
 from parley.gateway.rooms import cursor, fanout, local_room, member_state, memory
-from tests.simulation import stack, statements
+from tests.simulation import reads, stack, statements
 
 Replaced = tuple[Any, str, Any]
 
@@ -225,6 +226,21 @@ def _enter_whenever_they_joined(self: Any, connection: Any, room: str, **options
     _enter(self, connection, room, **{**options, "joined": 0})
 
 
+async def _store_nothing(_self: Any) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def _set_nothing(_pool: Any, _key: Any, _place: Any) -> None:
+    return None
+
+
+_place_of_cursor = read_cursors.ReadCursors._place
+
+
+async def _place_without_cursor(self: Any, key: Any, sequence: int) -> Any:
+    return (await _place_of_cursor(self, key, sequence))._replace(read=None)
+
+
 def _do_nothing(*_args: Any, **_options: Any) -> None:
     return None
 
@@ -302,6 +318,14 @@ BUGS: tuple[Bug, ...] = (
         [(fanout.Fanout, "enter", _enter_whenever_they_joined)], 0),
     Bug("late hints are heeded", "moves", "a hint of a join that is long over brings back who left",
         [(memory, "is_old", _says_no)], 0),
+    Bug("what was read is not stored", "resume-splice", "read marks stay in the memory of a chat",
+        [(read_cursors.ReadCursors, "run", _store_nothing)], 30),
+    Bug("what was read is not looked at", "resume-splice", "an earlier place is answered though more was read",
+        [(read_cursors.ReadCursors, "_place", _place_without_cursor)], 30),
+    Bug("nothing is set back", "gap-fill", "a mark as unread is answered and not stored",
+        [(read_store, "put", _set_nothing)], 30),
+    Bug("cursors are not compared", "moves", "the statement that moves cursors moves them back as well",
+        [(reads, "_is_behind", _says_yes)], 0),
     Bug("who leaves stays", "moves", "an event that ends a stay takes nobody out of the room",
         [(local_room.LocalRoom, "after_event", _nobody_leaves), (fanout.Fanout, "leave", _do_nothing)], 30),
     Bug("nobody asks again", "moves", "memberships are not compared after what was missed, nor now and then",

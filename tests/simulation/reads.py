@@ -8,11 +8,71 @@ from parley.chat.delivery import announcer
 from parley.chat.log import leadership, tail
 from parley.chat.notifications import inbox
 from parley.chat.queries import history, members, rooms
+from parley.chat.reading import read_store
 from tests.simulation.database import Database, Statement
 from tests.simulation.erasures import shown
 from tests.simulation.tables import NO_EVENT, Row, Transaction
 
 Args = tuple[Any, ...]
+
+# -- how far users have read ---------------------------------------------------------------------------------------
+
+
+def cursor_places(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
+    tables = database.tables
+    found: list[Row] = []
+    for ordinal, (user_id, room_id, sequence) in enumerate(zip(*args, strict=True), 1):
+        if (room := tables.rooms.get(room_id)) is None:
+            continue
+        member = tables.members[room_id].get(user_id)
+        read = tables.reads.get((room_id, user_id))
+        if member is None or read is None or read["sequence"] < member["sequence"]:
+            read = Row(sequence=None, number=None)
+        event = tables.events[room_id].get(sequence)
+        found.append(
+            Row(
+                ordinal=ordinal, head=room["head"], messages=room["messages"], kind=room["kind"],
+                state=member and member["state"], joined=member and member["sequence"],
+                number=0 if event is None else event["number"], read=read["sequence"], read_number=read["number"],
+                mentions=0,
+            )
+        )  # fmt: skip
+    return found
+
+
+async def advance_cursors(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    *columns, _ago = args
+    moved: list[Row] = []
+    for room_id, user_id, sequence, number in sorted(zip(*columns, strict=True)):
+        await database.lock(("read", room_id, user_id), transaction)
+        known = database.tables.reads.get((room_id, user_id))
+        if known is None or _is_behind(known, sequence):
+            _put_cursor(database, transaction, room_id, user_id, sequence, number)
+            room = database.tables.rooms[room_id]
+            about = {name: room[name] for name in ("changed", "member_count", "messages")}
+            moved.append(
+                Row(room_id=room_id, user_id=user_id, sequence=sequence, number=number, **about, private=False)
+            )
+    return moved
+
+
+def _is_behind(known: Row, sequence: int) -> bool:
+    return known["sequence"] < sequence
+
+
+async def set_cursor(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+    await database.lock(("read", *args[:2]), transaction)
+    _put_cursor(database, transaction, *args)
+    return []
+
+
+def _put_cursor(
+    database: Database, transaction: Transaction, room_id: int, user_id: str, sequence: int, number: int
+) -> None:
+    database.begin_writing(transaction)
+    row = Row(sequence=sequence, number=number)
+    transaction.writes.append(lambda tables: tables.reads.__setitem__((room_id, user_id), row))
+
 
 # -- reads ---------------------------------------------------------------------------------------------------------
 
@@ -130,6 +190,9 @@ STATEMENTS: dict[str, Statement] = {
     members._ROOMS_OF: rooms_of,
     rooms._HEADS: heads,
     inbox._HEADS: no_inboxes,
+    read_store._PLACES: cursor_places,
+    read_store._ADVANCE: advance_cursors,
+    read_store._SET: set_cursor,
     leadership._TRY: try_to_lead,
     announcer._STATE: log_state,
     announcer._LOAD: load_consumer,

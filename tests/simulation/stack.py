@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from parley.chat.domain.batch import BatchDecision
 from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
+from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.search.finder import Finder
 from parley.chat.settings import Settings as ChatSettings
 from parley.chat.signals.room_places import RoomPlaces
@@ -111,7 +113,15 @@ class Chat(Replica):
         emitter = Emitter(bus, "/").of(NAMESPACE)
         rooms = RoomPublisher(bus, NAMESPACE, emitter.registry if self.stack.together else None)
         pool: Any = Pool(SessionPool(self.world.database), 2)
-        self.writer = writer = Writer(_do_nothing if self.stack.quiet else Publisher(rooms).publish, settings)
+        cursors = ReadCursors(pool, rooms)
+        publisher = Publisher(rooms)
+
+        async def publish(decision: BatchDecision) -> None:
+            cursors.sent(decision.appended)
+            if not self.stack.quiet:
+                await publisher.publish(decision)
+
+        self.writer = writer = Writer(publish, settings)
         while True:
             try:
                 await writer.connect()
@@ -123,21 +133,18 @@ class Chat(Replica):
         consumers: Any = None  # nobody follows the log here but the announcer
         erasing = ErasureRunner("", pool, None, 0)
         signals = RoomSignals(rooms, emitter, RoomPlaces(pool))
-        own: Any = None  # nobody asks about themselves
+        own: Any = SimpleNamespace(cursors=cursors)  # of themselves users ask how far they have read
         log = ChatLog(pool, announcer)
         state = ChatState(bus, pool, writer, log, consumers, erasing, rates, signals, own, Finder(pool))
         tasks = self.tasks = Tasks()
         tasks.forever(writer.run(), name="writer")
         tasks.forever(announcer.run(), name="announcements")
+        tasks.forever(cursors.run(), name="read cursors")
         self.dispatcher = Dispatcher(bus, {NAMESPACE: router}, {NAMESPACE: emitter}, state)
         await self.dispatcher.start()
         self.responder = GatewayResponder(bus, router, emitter, state)
         await self.responder.start()
         self.up = True
-
-
-async def _do_nothing(_plan: BatchDecision) -> None:
-    """Say nothing of a batch."""
 
 
 class SimulatedGateway(Replica):

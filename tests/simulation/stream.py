@@ -20,11 +20,16 @@ from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.event_store import stored_row
 from tests.simulation.devices import Command, Device
 from tests.simulation.log_checks import check_log, committed
+from tests.simulation.marks import SENT_STORED, STORED, Marks
 from tests.simulation.stack import Stack
 from tests.simulation.world import World
 
 AMENDING = 0.2
 """How often something is done about a message instead of saying something: oftener than people do, in so short runs."""
+MARKING = 0.4
+"""How often somebody marks a room as read, or as unread, beside saying something."""
+CALM_MARKS = 3
+"""What each device says of what it has read when all is well again."""
 LAST_WORDS = 20.0
 """Simulated seconds for which messages are lost, doubled and late after the other faults, unless all is said before."""
 
@@ -67,9 +72,10 @@ class Stream:
             together=rng.random() < 0.5,
             quiet=rng.random() < weather.quiet,
         )
-        self.devices = [Device(world, self.stack, user, 0) for user in ("ann", "ben", "cat")]
+        self.marks = Marks(world)
+        self.devices = [Device(world, self.stack, self.marks, user, 0) for user in ("ann", "ben", "cat")]
         if rng.random() < 0.5:
-            self.devices.append(Device(world, self.stack, "ben", 1))
+            self.devices.append(Device(world, self.stack, self.marks, "ben", 1))
         self.rooms: list[str] = []
         self.sent: list[Command] = []
         self._ids = 0
@@ -135,6 +141,8 @@ class Stream:
         loose: list[Any] = []
         for _ in range(rng.choice((4, 8))):
             await asyncio.sleep(rng.random() * 0.8)
+            if self.marks.rng.random() < MARKING:
+                loose.append(asyncio.ensure_future(self.marks.say(device)))
             room = rng.choice(self.rooms)
             if rng.random() < AMENDING and (command := self._amending(device)) is not None:
                 loose.append(asyncio.ensure_future(self._do(device, command)))
@@ -182,14 +190,15 @@ class Stream:
                 rng.choice(self.devices).lose(rng.choice((0.001, 0.1, 3.0)) * rng.random())
             elif kind == "database":
                 if database.up:
-                    database.crash(rng.random())
+                    database.crash(seconds := rng.random())
+                    self.marks.fault(seconds)
             elif kind == "all chats":
-                seconds = rng.random() * 3
+                self.marks.fault(seconds := rng.random() * 3)
                 for chat in self.stack.chats:
                     if chat.process.alive:
                         chat.kill(seconds)
             elif kind == "nats":
-                seconds = rng.random() * 2
+                self.marks.fault(seconds := rng.random() * 2)
                 for replica in self.stack.replicas:
                     if replica.process.alive:
                         replica.bus.cut(seconds * (0.9 + 0.1 * rng.random()))
@@ -204,12 +213,13 @@ class Stream:
         if not replica.process.alive or not replica.up:
             return
         if kind.startswith("kill"):
-            replica.kill(rng.random())
+            replica.kill(seconds := rng.random())
         elif kind.startswith("stall"):
-            replica.process.stall(rng.choice((0.2, 4.0)) * rng.random())
+            replica.process.stall(seconds := rng.choice((0.2, 4.0)) * rng.random())
         else:
             seconds = rng.choice((0.3, 3.0)) * rng.random()
             replica.bus.cut(seconds, unnoticed=seconds * rng.choice((0.0, rng.random())))
+        self.marks.fault(seconds)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -220,6 +230,16 @@ class Stream:
         for room in self.rooms:
             await ann.process.spawn(self._do(ann, SendMessage(self._id(), room, "the last")))
         await self._until_heard("of the last messages")
+        await asyncio.gather(*(device.process.spawn(self._mark_in_peace(device)) for device in self.devices))
+        await asyncio.sleep(SENT_STORED)
+        for device in self.devices:
+            for room in sorted(device.cursors):
+                self.marks.check_stored(await device.process.spawn(self.marks.mark(device, room, 0)))
+
+    async def _mark_in_peace(self, device: Device) -> None:
+        for _ in range(CALM_MARKS):
+            await asyncio.sleep(STORED * self.marks.rng.random() * 1.5)
+            await self.marks.say(device)
 
     async def _until_heard(self, when: str) -> None:
         loop = self.world.loop
@@ -255,6 +275,7 @@ class Stream:
         check_log(self.world)
         for sent in self.sent:
             self.world.require(len(set(sent.answers)) <= 1, "acked with different sequences:", sent)
+        self.marks.check(self.sent, self._authors)
         for device in self.devices:
             self._check_stays(device)
         bursts: defaultdict[int, list[Command]] = defaultdict(list)

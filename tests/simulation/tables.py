@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,8 @@ class Tables:
     replies: dict[tuple[int, int, int], Row] = field(default_factory=dict)
     followers: dict[tuple[int, int, str], Row] = field(default_factory=dict)
     restrictions: dict[tuple[int, str], Row] = field(default_factory=dict)
+    reads: dict[tuple[int, str], Row] = field(default_factory=dict)
+    """How far users have read, by room and user."""
 
 
 class Transaction:
@@ -59,7 +61,7 @@ class Transaction:
         self.session = session
         self.alive = True
         self.committing = False
-        self.locks: dict[int, None] = {}
+        self.locks: dict[Hashable, None] = {}
         self.rooms: set[int] = set()
         """Keys of rooms that it makes."""
         self.writes: list[Callable[[Tables], None]] = []

@@ -31,6 +31,7 @@ class World:
     """What a scenario works with."""
 
     def __init__(self, seed: int, *, trace: bool = False) -> None:
+        self.seed = seed
         self.rng = random.Random(seed)
         self.loop = SimulatedLoop(self.rng)
         self.database = Database(self.loop, STATEMENTS)

@@ -65,6 +65,17 @@ test("comings and goings are told in a sentence", () => {
   assert.equal(told("room.archived", { reason: "done" }), "The room was closed: done");
 });
 
+test("who is named by id alone is called as members are, or as this user", () => {
+  const joined = { ...message(1, "2030-01-01T10:00:00"), type: "member.joined" };
+  const told = (id, members) => {
+    const rows = buildTimeline({ events: [{ ...joined, data: { user: { id } } }], pending: [], members }, ME);
+    return rows.at(-1).text;
+  };
+  assert.equal(told(ME.id), "Ada added Me");
+  assert.equal(told("u-x", new Map([["u-x", { name: "Xi" }]])), "Ada added Xi");
+  assert.equal(told("u-x"), "Ada added someone");
+});
+
 test("an erased message is one line, and other erased events are none", () => {
   const erased = { actor: { id: "" }, data: {}, id: "", erased: true };
   const rows = timeline([

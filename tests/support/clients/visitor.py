@@ -5,11 +5,18 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
 
 from tests.support.clients.plain_http import plain_http
 
 PASSWORD = "correct horse battery"
+VIEWPORT: ViewportSize = {"width": 1280, "height": 800}
+CLOSE_ALL = """() => {
+  document.body.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true}));
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  document.querySelector("#side-panel [data-testid^='close-']")?.click();
+}"""
+"""Closes menus, dialogs and the side panel."""
 
 
 class Visitor:
@@ -28,7 +35,7 @@ class Visitor:
     @classmethod
     async def sign_up(cls, browser: Browser, url: str, name: str, path: str = "") -> Visitor:
         """Open the page as a newcomer and make an account."""
-        context = await browser.new_context(viewport={"width": 1280, "height": 800})
+        context = await browser.new_context(viewport=VIEWPORT)
         visitor = cls(await context.new_page(), name, url)
         page = visitor.page
         await page.goto(url + path)
@@ -44,6 +51,18 @@ class Visitor:
         """Two people who have just signed up."""
         mark = uuid.uuid4().hex[:8]
         return await cls.sign_up(browser, url, f"ada-{mark}"), await cls.sign_up(browser, url, f"grace-{mark}")
+
+    async def tidy(self) -> None:
+        """Close whatever is open, so that one test's failure is not the next one's."""
+        for page in self.page.context.pages:
+            if page is not self.page:
+                await page.close()
+        await self.page.bring_to_front()
+        await self.page.unroute_all(behavior="ignoreErrors")
+        await self.page.set_viewport_size(VIEWPORT)
+        await self.page.evaluate(CLOSE_ALL)
+        self.errors.clear()
+        self.dialogs.clear()
 
     def part(self, name: str) -> Locator:
         """A part of the page by its test id."""
@@ -67,10 +86,17 @@ class Visitor:
 
     async def join_room(self, name: str) -> None:
         """Find a public room by name and join it."""
+        await self.find_room(name)
+        await self.click("join-room")
+        await expect(self.part("room-name")).to_have_text(name)
+
+    async def find_room(self, name: str) -> None:
+        """Search a public room by its name, which no other has."""
         await self.click("browse-rooms")
         await self.part("room-search").fill(name)
-        await self.part("browse-row").filter(has_text=name).get_by_test_id("join-room").click()
-        await expect(self.part("room-name")).to_have_text(name)
+        # All rooms are listed at first, and replaced in a moment.
+        await expect(self.part("browse-row")).to_have_count(1)
+        await expect(self.part("browse-row")).to_contain_text(name)
 
     async def open_room(self, name: str) -> None:
         """Open a room of the list."""

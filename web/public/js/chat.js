@@ -214,9 +214,15 @@ export class Chat extends EventTarget {
   async markUnread(sequence) {
     const roomId = this.current;
     this._marks.drop(roomId);
-    const ack = await this.command("unread.mark", { room: roomId, sequence }, { id: false });
+    // What is told of it may come before the ack, and would be read at once where the room is open.
     this.open(null);
-    this.store.readElsewhere({ ...ack, room: roomId, back: true });
+    try {
+      const ack = await this.command("unread.mark", { room: roomId, sequence }, { id: false });
+      this.store.readElsewhere({ ...ack, room: roomId, back: true });
+    } catch (error) {
+      if (!this.current) this.open(roomId);
+      throw error;
+    }
     this._changed();
   }
 

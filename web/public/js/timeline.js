@@ -17,7 +17,7 @@ export function buildTimeline(room, me, unseen = null, thread = null) {
   const rows = [];
   let divided = unseen === null;
   for (const event of room.events) {
-    const row = rowFor(event, me.id, thread);
+    const row = rowFor(event, me, thread, room.members);
     if (!row) continue;
     openDay(rows, row.at);
     const within = !divided && event.sequence >= unseen.from && event.sequence <= unseen.to;
@@ -50,12 +50,12 @@ export function buildTimeline(room, me, unseen = null, thread = null) {
   return group(rows);
 }
 
-/** The sentence for an event that is not a message, or null when it is not worth a line. */
-export function describeEvent(event) {
+/** The sentence for an event that is not a message, or null when it is not worth a line. `names(id)` says who somebody is. */
+export function describeEvent(event, names = () => "someone") {
   if (event.erased) return event.type === "message.sent" ? (event.actor.id ? "A message was deleted" : "A message was erased") : null;
   const user = event.data?.user ?? event.actor;
   const actor = event.actor.name;
-  const name = user.name ?? "someone"; // an invitation may name its user by id alone
+  const name = user.name || names(user.id); // an invitation may name its user by id alone
   switch (event.type) {
     case "room.created":
       return `${actor} created the room`;
@@ -102,9 +102,9 @@ function changesOf({ name, topic, slow_seconds: slow }) {
   return changes.filter(Boolean).join(" · ");
 }
 
-function rowFor(event, me, shownThread) {
-  if (event.type === "message.sent" && !event.erased) return messageRow(event, me, shownThread);
-  const text = describeEvent(event);
+function rowFor(event, me, shownThread, members) {
+  if (event.type === "message.sent" && !event.erased) return messageRow(event, me.id, shownThread);
+  const text = describeEvent(event, (id) => (id === me.id ? me.name : members?.get(id)?.name) ?? "someone");
   return text && { kind: "system", key: event.event_id, text, at: event.at };
 }
 

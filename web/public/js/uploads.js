@@ -90,6 +90,20 @@ export class FileAddresses {
   }
 }
 
+/** Addresses of the files of a reported message, for who sees the report: also when the message is deleted. */
+export class ReportedFiles {
+  /** `ask` returns them all, as `report.files` does. */
+  constructor(ask) {
+    this._ask = ask;
+  }
+
+  /** `{url, thumbnail_url}` of a file, or null for one that is gone. Raises `RequestError`. */
+  async of(id) {
+    const { files } = await this._ask();
+    return files.find((file) => file.id === id) ?? null;
+  }
+}
+
 /** A size as people read it. */
 export function sizeText(bytes) {
   const units = ["B", "KB", "MB", "GB"];

@@ -12,6 +12,8 @@ from sqlalchemy import text
 
 from parley.auth.moderation import kicks, rotated_keys
 from parley.auth.moderation.rotated_keys import RotatedKeys
+from parley.common.wire import subjects
+from parley.common.wire.identity import CheckWelcome, HeldUser, UnwelcomeUsers
 from tests.support.administration import Stack, stack
 from tests.support.auth.identities import identify
 from tests.support.auth.played_gateway import played_gateway, settled
@@ -110,3 +112,35 @@ async def test_it_is_followed_up_by_who_starts_anew_and_until_every_gateway_has_
         assert [each.selection.users for each in gateway.told] == [(bot,)]
         await asyncio.gather(rotations.step(), rotations.step())
         assert len(gateway.told) == 1
+
+
+async def test_what_a_key_left_to_be_done_goes_on_after_rotations_unless_one_had_no_overlap(
+    database_url: str, nats_url: str
+):
+    async with running_auth(database_url, nats_url) as auth, running_bus(nats_url) as bus:
+        owner = (await auth.register("ann"))["access_token"]
+        bot, first, path = await bot_of(auth, owner)
+        identities = [await identify(bus, first["key"])]
+
+        async def rotated(overlap: int) -> None:
+            key = (await auth.post(path, {"overlap_seconds": overlap}, owner)).json()
+            identities.append(await identify(bus, key["key"]))
+
+        async def done(*, later: bool = True) -> list[bool]:
+            held = [HeldUser(bot, one.issued_at, 0.0, one.login, later=later) for one in identities]
+            answer = await bus.request(subjects.WELCOME, CheckWelcome(held), UnwelcomeUsers)
+            return [place not in {one.position for one in answer.users} for place in range(len(held))]
+
+        await rotated(3600)
+        await rotated(3600)
+        await end_overlap(auth)
+        assert await done(later=False) == [False, False, True]
+        assert await done() == [True, True, True]
+        await rotated(0)
+        assert await done() == [False, False, False, True], "a secret that is replaced at once was in wrong hands"
+        await rotated(3600)
+        await end_overlap(auth)
+        assert await done() == [False, False, False, True, True]
+        headers = {"Authorization": f"Bearer {owner}"}
+        assert (await auth.client.delete(path.removesuffix("/rotate"), headers=headers)).status_code == 200
+        assert await done() == [False] * 5

@@ -40,6 +40,7 @@ from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 from tests.support.waiting import until
 
 CAT = Identity("u_cat", "Cat")
+DAN = Identity("u_dan", "Dan")
 USERS = [Identity(f"u{n}", f"User {n}") for n in range(6)]
 Writers = tuple[Writer, Writer]
 
@@ -106,6 +107,17 @@ async def test_a_mute_holds_on_every_process_until_postgres_says_that_it_has_end
     # Only the row knows that the mute was moved; a process that has it from before asks again, and does not refuse.
     for number, writer in enumerate(writers, 3):
         await do(writer, say(number, room), BEN)
+
+
+async def test_a_mute_and_a_rule_hold_when_somebody_else_has_left(writers: Writers):
+    one, _ = writers
+    room = await peopled(one, BEN, CAT, DAN)
+    await do(one, MuteMember("m", room, "u_ben"))
+    await do(one, ChangePermissions("p", room, [RuleFor(user="u_cat", deny=(Permission.POST,))]))
+    # Those who remain are looked up then, to know who would own the room next.
+    await do(one, LeaveRoom("l", room), DAN)
+    assert (await refused(one, say(1, room), BEN)).code is Code.MUTED
+    assert (await refused(one, say(2, room), CAT)).code is Code.FORBIDDEN
 
 
 async def test_a_mute_that_has_ended_leaves_the_short_way_open(

@@ -13,7 +13,7 @@ const QUICK_REACTIONS = 3;
 /** What a row's look depends on: the same text means the same node will do. */
 export function stateOf(row) {
   if (row.kind === "message") return JSON.stringify(row);
-  return row.kind === "day" ? dayName(row.at) : row.kind;
+  return row.kind === "day" ? dayName(row.at) : `${row.kind} ${row.text ?? ""}`;
 }
 
 /** Makes a row's node. `actions` is what can be done with messages; see `message_actions.js`. */

@@ -2,6 +2,8 @@
 
 import { dayName, timeOfDay } from "../clock.js";
 import { h } from "../dom.js";
+import { ReportedFiles } from "../uploads.js";
+import { attachmentNodes } from "./attachments.js";
 import { makeDialog } from "./dialog.js";
 
 export class ReportsDialog {
@@ -35,10 +37,12 @@ export class ReportsDialog {
       await this._chat.attempt(() => this._chat.command("report.resolve", { room: this._room, report, resolution }, { id: false }));
       this._load();
     };
+    const files = new ReportedFiles(() => this._chat.command("report.files", { room: this._room, report }, { id: false }));
+    const failed = (text) => this._page.notices.show(text, { bad: true });
     const action = (text, testid, run) => h("button", { type: "button", class: "button small", testid, onclick: run }, text);
     return h("li", { class: "report", testid: "report" },
       h("p", {}, h("strong", {}, reported.actor.name), ` · ${category.replace("_", "-")} · ${dayName(at)}, ${timeOfDay(at)}`),
-      h("blockquote", {}, reported.body), comment && h("p", { class: "dialog-text" }, comment),
+      reported.body !== "" && h("blockquote", {}, reported.body), attachmentNodes(reported.attachments ?? [], files, failed), comment && h("p", { class: "dialog-text" }, comment),
       h("div", { class: "dialog-actions spread" },
         action("Show", "report-show", () => {
           this._dialog.close();

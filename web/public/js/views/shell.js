@@ -1,6 +1,7 @@
 /** The signed-in page: the sidebar, the open room, and what floats above them. Renders once a frame at most. */
 
 import { h, icon } from "../dom.js";
+import { hasMailed } from "../mailed_link.js";
 import { AccountDialog } from "./account_dialog.js";
 import { BrowseDialog } from "./browse_dialog.js";
 import { confirmDialog } from "./confirm_dialog.js";
@@ -107,6 +108,10 @@ export class Shell {
     chat.addEventListener("notice", ({ detail }) => this._notices.show(detail.text, detail), { signal });
     chat.addEventListener("message", ({ detail }) => this._announce(detail), { signal });
     addEventListener("hashchange", () => this._follow(), { signal });
+    // A file that is dropped beside the room would be opened in place of the page.
+    for (const type of ["dragover", "drop"]) {
+      addEventListener(type, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault(), { signal });
+    }
     addEventListener("online", () => chat.reconnect(), { signal });
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && chat.status === "reconnecting") chat.reconnect();
@@ -120,7 +125,8 @@ export class Shell {
 
   /** The open room is in the address, so that reload, back and a bookmark do what they should. */
   _follow() {
-    const id = decodeURIComponent(location.hash.replace(/^#\/?/u, ""));
+    this._address = location.hash;
+    const id = roomIn(this._address);
     if (id !== (this._chat.current ?? "")) this._chat.open(id || null);
   }
 
@@ -166,8 +172,7 @@ export class Shell {
       // Beside the list there is place for a room; on a phone the list comes first.
       if (!chat.current && matchMedia("(min-width: 760px)").matches) chat.open(chat.store.joined()[0]?.id ?? null);
     }
-    const wanted = chat.current ? `#/${encodeURIComponent(chat.current)}` : "#/";
-    if (this._started && location.hash !== wanted && (chat.current || location.hash.length > 2)) location.hash = wanted;
+    if (this._started && !hasMailed()) this._renderAddress();
     this.element.dataset.pane = chat.current ? "room" : "list";
     this._sidebar.render();
     this._room.render();
@@ -178,6 +183,14 @@ export class Shell {
     this._welcome.hidden = Boolean(chat.current);
     this._renderBar();
     this._renderTitle();
+  }
+
+  _renderAddress() {
+    // The user has just followed a link, and the browser has not told yet: it counts, and is not written over.
+    if (location.hash !== this._address) this._follow();
+    const { current } = this._chat;
+    const wanted = current ? `#/${encodeURIComponent(current)}` : "#/";
+    if (location.hash !== wanted && (current || location.hash.length > 2)) this._address = location.hash = wanted;
   }
 
   _renderBar() {
@@ -200,5 +213,14 @@ export class Shell {
     const { store, room } = this._chat;
     const unread = store.joined().reduce((sum, { id }) => sum + store.unread(id), 0);
     document.title = `${unread ? `(${unread}) ` : ""}${room ? `${store.titleOf(room)} · ` : ""}Parley`;
+  }
+}
+
+/** The id of the room in an address; "" for what is none. */
+function roomIn(hash) {
+  try {
+    return decodeURIComponent(hash.replace(/^#\/?/u, ""));
+  } catch {
+    return "";
   }
 }

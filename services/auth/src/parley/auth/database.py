@@ -32,7 +32,7 @@ LOCK_SHARE = 0.4
 """How much of its time a statement may spend on waiting for a lock; another process may stand still with it in hand."""
 IDLE_SECONDS = 10.0
 """Seconds after which Postgres ends a transaction whose process says nothing more."""
-SCHEMA_REVISION = "0037"
+SCHEMA_REVISION = "0041"
 """The last migration that this service cannot do without."""
 STARTUP_LOCK = 0x61757468
 """Key of the advisory lock under which replicas make what must exist once: the signing key, the first administrator."""

@@ -46,7 +46,11 @@ _FOUND = """
             WHEN key.previous_until > clock_timestamp() THEN coalesce(key.previous_since, key.created_at)
             ELSE coalesce(key.secret_since, key.created_at) END)::float8
         FROM auth.api_keys AS key WHERE key.id = asked.session AND key.user_id = asked.id
-    ) END AS secret_since
+    ) END AS secret_since,
+    CASE WHEN starts_with(asked.session, 'pk_') THEN (
+        SELECT extract(epoch FROM key.cut_off_since)::float8
+        FROM auth.api_keys AS key WHERE key.id = asked.session AND key.user_id = asked.id
+    ) END AS cut_off_since
 """
 # Of a bot and its owner whoever is kept out for longer, for both.
 _AROUND = """
@@ -103,9 +107,14 @@ class Standing:
     """Seconds until the suspension ends; 0 for none that ends by itself."""
     secret_since: float | None = None
     """Of who comes by an API key: since when there is the oldest of its secrets that is good (Unix seconds)."""
+    cut_off_since: float | None = None
+    """Since when there was the youngest of its secrets that was replaced without an overlap; None if none was."""
 
-    def refusal(self, issued_at: float) -> Reject | None:
-        """Why this user is kept out: `banned`, or `revoked_token` for a token issued at this time (Unix seconds)."""
+    def refusal(self, issued_at: float, *, later: bool = False) -> Reject | None:
+        """Why this user is kept out: `banned`, or `revoked_token` for a token issued at this time (Unix seconds).
+
+        `later` asks whether what they left to be done then is done: a key that was rotated is the same key.
+        """
         # A ban first: somebody who is banned is told so, and not to log in again.
         if self.ban_reason is not None:
             return Reject(Code.BANNED, ban_message(self.ban_reason, self.banned_until))
@@ -114,7 +123,11 @@ class Standing:
         if self.session_over:
             return Reject(Code.REVOKED_TOKEN, "The session of this token has ended; log in again.")
         # An identity by a key is as old as the secret that was shown. The key stays, so its id alone says nothing.
-        if self.secret_since is not None and issued_at < self.secret_since:
+        if later:
+            over = self.cut_off_since is not None and issued_at <= self.cut_off_since
+        else:
+            over = self.secret_since is not None and issued_at < self.secret_since
+        if over:
             return Reject(Code.REVOKED_TOKEN, "The API key was rotated, and the secret of before is good no more.")
         return None
 
@@ -134,7 +147,8 @@ class HeldStanding:
         """Why this user may not stay, or None. The question was asked `waited` seconds before this was looked up."""
         if self.standing is None and must_exist:
             return gone()
-        if self.standing is not None and (refusal := self.standing.refusal(held.issued_at)) is not None:
+        standing = self.standing
+        if standing is not None and (refusal := standing.refusal(held.issued_at, later=held.later)) is not None:
             return refusal
         # By their age those are found as well who were recovered after a kick that their connection was before. It
         # grows on the way here, so by itself it would miss who was let in just before a kick.
@@ -190,7 +204,7 @@ def _standing(row: Row[Any]) -> Standing:
     return Standing(
         row.name, roles, row.revoked_before, row.reason, row.expires_at,
         session_over=row.session_over, suspended=row.suspended, suspended_for=row.suspended_for or 0.0,
-        secret_since=row.secret_since,
+        secret_since=row.secret_since, cut_off_since=row.cut_off_since,
     )  # fmt: skip
 
 

@@ -177,6 +177,8 @@ api_keys = Table(
     Column("previous_hash", LargeBinary),
     Column("previous_until", DateTime(timezone=True)),
     Column("previous_since", DateTime(timezone=True)),
+    # The secret that was replaced without an overlap last is as old: what it left to be done later is not done.
+    Column("cut_off_since", DateTime(timezone=True)),
     Column("created_by", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("expires_at", DateTime(timezone=True)),

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -25,6 +26,7 @@ from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.erasure.ledger import Ledger
 from parley.chat.log.held import Screen
 from parley.chat.log.writer import Publish, Writer
+from parley.chat.moderation import reported_files
 from parley.chat.moderation.screening import AT_ONCE, Screening
 from parley.chat.notifications import notifier as notifying
 from parley.chat.notifications.notifier import Notifier
@@ -133,7 +135,7 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
         signals = RoomSignals(rooms, runtime.emitter(NAMESPACE), RoomPlaces(reads))
         notifier = Notifier(reads, rooms, PUSH_AFTER, signals.present.online)
         cursors.on_moved = notifier.cursors_moved
-        files = open_files(reads, settings)
+        files = open_files(reads, settings, partial(reported_files.seen, reads, settings.kept_seconds))
         fetcher = PublicFetcher()
         previews = LinkPreviews(reads, fetcher) if settings.chat_previews else None
         consumers = ConsumerRunner(runtime.bus, url, _own_consumers(reads, notifier, files), lambda: writer.committed)

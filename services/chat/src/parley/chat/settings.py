@@ -85,6 +85,12 @@ class Settings(ServiceSettings):
         default="",
         description="who looks for malware in files: clamd://host:3310, clamd:///path or http(s)://host/path",
     )
+    chat_report_files_days: float = Field(
+        default=30,
+        ge=0,
+        le=3650,
+        description="days that files of a deleted message are kept after its report is resolved",
+    )
 
     chat_previews: bool = Field(
         default=False, description="whether pages that users link to are fetched, from public addresses, for previews"
@@ -100,6 +106,11 @@ class Settings(ServiceSettings):
     def upload_types(self) -> tuple[str, ...]:
         """The patterns of media types that are taken."""
         return tuple(part.strip().lower() for part in self.chat_upload_types.split(",") if part.strip())
+
+    @property
+    def kept_seconds(self) -> float:
+        """Seconds that files of a deleted message are kept after its report is resolved."""
+        return self.chat_report_files_days * 86_400
 
     @property
     def database_dsn(self) -> str:

@@ -131,6 +131,11 @@ class HeldUser(Wire, frozen=True):
     """Its identity's `digest`, so that only what has changed is answered."""
     kicks: int = -1
     """Its identity's `kicks`."""
+    later: bool = False
+    """Whether it is asked about what they left to be done later, and not about a connection.
+
+    That outlives a rotation of the API key which left it, unless the secret of then was replaced without an overlap.
+    """
 
 
 class CheckWelcome(Wire, frozen=True):

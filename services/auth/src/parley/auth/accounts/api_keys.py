@@ -67,7 +67,8 @@ async def create(
 async def rotate(connection: AsyncConnection, which: ColumnElement[bool], overlap: timedelta) -> NewApiKey:
     """A new secret for a key; the one that it had stays good for a while, and one from before that is good no more.
 
-    It says since when each of the two is, by which `standing` tells the connections that they opened apart.
+    It says since when each of the two is, by which `standing` tells the connections that they opened apart. What the
+    key left to be done later goes on, unless there is no overlap: then the secret is taken to be in wrong hands.
     Raises `Reject(not_found)` for a key that is not there, or is not good for anything any more.
     """
     secret = new_secret()
@@ -82,6 +83,7 @@ async def rotate(connection: AsyncConnection, which: ColumnElement[bool], overla
                 previous_hash=api_keys.c.secret_hash,
                 previous_until=func.clock_timestamp() + overlap,
                 previous_since=before,
+                cut_off_since=api_keys.c.cut_off_since if overlap else before,
                 secret_hash=secret_hash(secret),
                 secret_since=now,
             ).returning(api_keys)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from parley.chat.api import audited
+from parley.chat.api.files import files_of
 from parley.chat.api.state_routes import StateRoute, on_reads
-from parley.chat.moderation import blocks, reports, room_lists
+from parley.chat.attachments.downloads import FileAddresses
+from parley.chat.attachments.file_tickets import ReportOfTicket
+from parley.chat.moderation import blocks, reported_files, reports, room_lists
+from parley.chat.queries.visibility import key_of
 from parley.chat.signals import present_members
 from parley.chat.signals.room_signals import OwnPresence
 from parley.chat.state import ChatState
+from parley.common.wire.rights import Right
 from parley.framework import Context, Identity
 
 
@@ -16,6 +21,13 @@ async def _resolve(
 ) -> reports.ReportView:
     await audited.record_resolution(chat, said, identity, correlation)
     return await reports.resolve(chat.reads, identity, said)
+
+
+async def _report_files(
+    chat: ChatState, identity: Identity, asked: reported_files.AskReportFiles, _correlation: str
+) -> FileAddresses:
+    report = ReportOfTicket(key_of(asked.room), asked.report, identity.may(Right.MODERATE))
+    return await files_of(chat).downloads.of_report(identity.user_id, report)
 
 
 async def _present(
@@ -64,6 +76,10 @@ PEOPLE_ROUTES: tuple[StateRoute, ...] = (
     StateRoute(
         "report.resolve", reports.ResolveReport, reports.ReportView, "POST", "/rooms/{room}/reports/{report}/resolve",
         "Take a report out of the queue, and say what became of it.", _resolve, writes=True, reaches_others=True,
+    ),
+    StateRoute(
+        "report.files", reported_files.AskReportFiles, FileAddresses, "GET", "/rooms/{room}/reports/{report}/files",
+        "Addresses of the files of a reported message, for some minutes; for who sees the report.", _report_files,
     ),
     StateRoute(
         "restrictions", room_lists.ListRestrictions, room_lists.RestrictionList, "GET", "/rooms/{room}/restrictions",

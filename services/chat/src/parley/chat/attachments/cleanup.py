@@ -2,6 +2,10 @@
 
 The consumer `chat.files` is handed the events that say which messages are no more, again until their files are removed.
 Uploads that were thrown away, refused or never attached, and those of a user who is being erased, are found by looking.
+
+What a report names is kept when its message is deleted, while the report is open and for a time after it. Whether it is
+named is asked again at each look, so whatever becomes of a report, nothing has to be told here. An erasure keeps
+nothing: it goes over reports.
 """
 
 from __future__ import annotations
@@ -31,6 +35,30 @@ FAILURES: tuple[type[Exception], ...] = (*DATABASE_ERRORS, *STORE_ERRORS, Reject
 _OF_MESSAGES = """
 SELECT upload_id, size FROM chat.uploads WHERE room_id = $1 AND sequence BETWEEN $2 AND $3
 """
+# First the files are of no message any more, and then it is asked who names them. A report that is being made locks the
+# files it names while they are a message's: so it is seen here, or finds none.
+_KEEP = """
+UPDATE chat.uploads SET state = 'kept' WHERE upload_id = ANY(ARRAY(
+  SELECT upload_id FROM chat.uploads WHERE room_id = $1 AND sequence = $2 AND state = 'attached'
+  ORDER BY upload_id FOR NO KEY UPDATE
+))
+"""
+_NAMED = """EXISTS (
+  SELECT FROM chat.reports r, json_array_elements(r.copy) one,
+    json_array_elements(coalesce(one -> 'attachments', '[]')) file
+  WHERE r.room_id = u.room_id AND r.message = u.sequence AND file ->> 'id' = u.upload_id::text
+    AND (r.state = 'open' OR r.resolved_at > clock_timestamp() - make_interval(secs => $1))
+)"""
+_OF_DELETED = f"""
+SELECT upload_id, size FROM chat.uploads u WHERE room_id = $2 AND sequence = $3 AND NOT {_NAMED}
+"""
+_NO_MORE_NAMED = f"""
+UPDATE chat.uploads
+SET state = 'gone', claimed_at = clock_timestamp(), expires_at = clock_timestamp() + interval '1 minute'
+WHERE upload_id = ANY(ARRAY(
+  SELECT upload_id FROM chat.uploads u WHERE state = 'kept' AND NOT {_NAMED} LIMIT $2 FOR UPDATE SKIP LOCKED
+)) RETURNING upload_id, size
+"""
 # What is claimed is not claimed again for a minute: a process that died in between leaves it to the next one.
 _EXPIRED = """
 UPDATE chat.uploads
@@ -49,21 +77,22 @@ _FORGET = "DELETE FROM chat.uploads WHERE upload_id = $1"
 class FileCleanup:
     """Removes bytes first, and then the row that tells of them, so that no bytes are ever left without one."""
 
-    def __init__(self, pool: Pool, store: ByteStore) -> None:
+    def __init__(self, pool: Pool, store: ByteStore, kept_seconds: float) -> None:
         self._pool = pool
         self._store = store
+        self._kept_seconds = kept_seconds
 
     async def consume(self, events: list[LogEvent]) -> None:
         """Remove the files of messages that are no more. Raises what fails; then the events come again."""
         for event in events:
             room_id = room_key(event.room)
-            ranges: list[tuple[int, int]] = []
             if event.type == "events.erased":
-                ranges = event.data["ranges"]
+                for first, last in event.data["ranges"]:
+                    await self._remove(await self._pool.fetch(_OF_MESSAGES, room_id, first, last))
             elif event.type == "message.deleted":
-                ranges = [(event.data["message"], event.data["message"])]
-            for first, last in ranges:
-                await self._remove(await self._pool.fetch(_OF_MESSAGES, room_id, first, last))
+                message: int = event.data["message"]
+                await self._pool.fetch(_KEEP, room_id, message)
+                await self._remove(await self._pool.fetch(_OF_DELETED, self._kept_seconds, room_id, message))
 
     async def run(self) -> None:
         """Look for what has expired, for ever."""
@@ -76,8 +105,9 @@ class FileCleanup:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> int:
-        """Remove what has expired, as much as is done at once. Returns how many uploads that were."""
+        """Remove what has expired, or was kept long enough, some of it at once. Returns how many uploads that were."""
         rows = await self._pool.fetch(_EXPIRED, AT_ONCE)
+        rows += await self._pool.fetch(_NO_MORE_NAMED, self._kept_seconds, AT_ONCE)
         await self._remove(rows)
         return len(rows)
 

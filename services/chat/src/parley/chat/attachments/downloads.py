@@ -1,7 +1,7 @@
 """Hands files out to those who may read their messages: by tickets, which are looked at whenever a file is fetched.
 
 A file that is in no message is its user's alone, and who uploaded a file may always have it back. Of a message that is
-deleted, or being erased, nobody gets the file.
+deleted, or being erased, nobody gets the file, but for the moderators who see a report of a message that was deleted.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from datetime import UTC, datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from parley.chat.attachments import file_tickets
 from parley.chat.attachments.byte_store import STORE_ERRORS, ByteStore
-from parley.chat.attachments.file_tickets import FileTicket
+from parley.chat.attachments.file_tickets import FileTicket, ReportOfTicket
 from parley.chat.attachments.uploads import no_such_upload
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasures import HIDDEN
@@ -32,9 +32,10 @@ AT_ONCE, AT_ONCE_EACH = 64, 16
 """Files that one process hands out at a time, and to one user."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
+_FIELDS = "u.upload_id, u.name, u.type, u.size, u.sha256, u.thumbnail"
 # The message is looked at in the same snapshot: one that is erased, or being erased, has no files any more.
 _READABLE = f"""
-SELECT u.upload_id, u.name, u.type, u.size, u.sha256, u.thumbnail FROM chat.uploads u
+SELECT {_FIELDS} FROM chat.uploads u
 WHERE u.upload_id = ANY($2::uuid[]) AND u.state IN ('ready', 'attached') AND (
   (u.state = 'ready' AND u.user_id = $1 AND u.expires_at > clock_timestamp())
   OR (u.state = 'attached' AND (
@@ -43,6 +44,13 @@ WHERE u.upload_id = ANY($2::uuid[]) AND u.state IN ('ready', 'attached') AND (
   ) AND (u.user_id = $1 OR (SELECT true FROM chat.rooms r WHERE r.room_id = u.room_id AND {VISIBLE} LIMIT 1)))
 )
 """
+
+_REPORTED = f"""
+SELECT {_FIELDS} FROM chat.uploads u WHERE u.upload_id = ANY($1::uuid[]) AND u.state IN ('attached', 'kept')
+"""
+
+SeesFiles = Callable[[str, int, UUID, bool], Awaitable[Collection[UUID]]]
+"""Says which files a user sees by a report now; as `ReportOfTicket` has it. Raises `Reject` for who may not see it."""
 
 
 class AskFiles(msgspec.Struct, frozen=True):
@@ -79,20 +87,29 @@ class Readable(NamedTuple):
 class Downloads:
     """Hands files out. One for a process."""
 
-    def __init__(self, pool: Pool, store: ByteStore) -> None:
+    def __init__(self, pool: Pool, store: ByteStore, sees: SeesFiles) -> None:
         self._pool = pool
         self._store = store
+        self._sees = sees
         self._key = b""
         self._handing = UserShares(AT_ONCE, AT_ONCE_EACH)
 
     async def addresses(self, user_id: str, uploads: list[UUID]) -> FileAddresses:
         """Return addresses for the files that a user may have."""
+        return await self._addresses(user_id, await self._pool.fetch(_READABLE, user_id, uploads), None)
+
+    async def of_report(self, user_id: str, report: ReportOfTicket) -> FileAddresses:
+        """Return addresses for the files of a reported message, to who may see the report. Raises `Reject`."""
+        rows = await self._pool.fetch(_REPORTED, list(await self._sees(user_id, *report)))
+        return await self._addresses(user_id, rows, report)
+
+    async def _addresses(self, user_id: str, rows: list[Any], report: ReportOfTicket | None) -> FileAddresses:
         key = await self._secret()
         until = file_tickets.expiry(time.time())
         found: list[FileAddress] = []
-        for row in await self._pool.fetch(_READABLE, user_id, uploads):
+        for row in rows:
             upload: UUID = row["upload_id"]
-            address = f"/api/files/{file_tickets.write(FileTicket(upload, user_id, until), key)}"
+            address = f"/api/files/{file_tickets.write(FileTicket(upload, user_id, until, report), key)}"
             small = f"{address}/thumbnail" if row["thumbnail"] else None
             found.append(FileAddress(upload, f"{address}/file", datetime.fromtimestamp(until, UTC), small))
         return FileAddresses(found)
@@ -102,13 +119,24 @@ class Downloads:
         ticket = file_tickets.read(text, await self._secret(), time.time())
         if ticket is None:
             raise no_such_upload()
-        row = await self._pool.fetchrow(_READABLE, ticket.user_id, [ticket.upload])
+        row = await self._row(ticket)
         if row is None or (what == "thumbnail" and not row["thumbnail"]):
             raise no_such_upload()
         etag = f'"{row["sha256"].hex()[:32]}-{what}"'
         if what == "thumbnail":
             return ticket.user_id, Readable(ticket.upload, "thumbnail.webp", "image/webp", row["thumbnail"], etag)
         return ticket.user_id, Readable(ticket.upload, row["name"], row["type"], row["size"], etag)
+
+    async def _row(self, ticket: FileTicket) -> Any:
+        if ticket.report is None:
+            return await self._pool.fetchrow(_READABLE, ticket.user_id, [ticket.upload])
+        try:
+            seen = await self._sees(ticket.user_id, *ticket.report)
+        except Reject as refusal:
+            if refusal.retryable:
+                raise
+            return None
+        return await self._pool.fetchrow(_REPORTED, [ticket.upload]) if ticket.upload in seen else None
 
     async def bytes_of(self, user_id: str, upload: UUID, what: str, first: int, last: int) -> AsyncIterator[bytes]:
         """Return the bytes of a file from the first to the last, as a user asks for them. Raises `Reject`.

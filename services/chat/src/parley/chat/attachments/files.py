@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from parley.chat.attachments.byte_store import ByteStore
 from parley.chat.attachments.cleanup import FileCleanup
-from parley.chat.attachments.downloads import Downloads
+from parley.chat.attachments.downloads import Downloads, SeesFiles
 from parley.chat.attachments.inspection import Inspector
 from parley.chat.attachments.scanner import Scanner
 from parley.chat.attachments.thumbnails import ThumbnailMaker
@@ -23,14 +23,15 @@ class Files(NamedTuple):
     cleanup: FileCleanup
 
 
-def open_files(pool: Pool, settings: Settings) -> Files | None:
+def open_files(pool: Pool, settings: Settings, sees: SeesFiles) -> Files | None:
     """Open the place of files that the settings name; None if they name none, and no files are taken.
 
-    Raises what `ByteStore` and `Scanner` raise.
+    `sees` says which files are seen by a report. Raises what `ByteStore` and `Scanner` raise.
     """
     if not settings.chat_uploads:
         return None
     store = ByteStore(settings.chat_uploads)
     scanner = Scanner(settings.chat_upload_scanner) if settings.chat_upload_scanner else None
     inspector = Inspector(store, ThumbnailMaker(settings.chat_upload_max_pixels), scanner)
-    return Files(Uploads(pool, store, inspector, settings), Downloads(pool, store), FileCleanup(pool, store))
+    cleanup = FileCleanup(pool, store, settings.kept_seconds)
+    return Files(Uploads(pool, store, inspector, settings), Downloads(pool, store, sees), cleanup)

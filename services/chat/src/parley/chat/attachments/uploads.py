@@ -48,9 +48,10 @@ CLAIM = "2 minutes"
 _FIELDS = "upload_id, name, type, size, state, created_at, expires_at, width, height, thumbnail, room_id, sequence"
 
 _LOCK_USER = "SELECT pg_advisory_xact_lock(hashtextextended('uploads of ' || $1, 0))"
+# Whoever is reported learns nothing of it: what is kept for moderators is not in their list, nor in their way.
 _USED = """
 SELECT coalesce(sum(size), 0)::bigint, count(*) FILTER (WHERE state IN ('pending', 'checking', 'ready'))
-FROM chat.uploads WHERE user_id = $1
+FROM chat.uploads WHERE user_id = $1 AND state <> 'kept'
 """
 _TOTAL = "SELECT coalesce(sum(size), 0)::bigint FROM chat.uploads"
 _CREATE = """
@@ -59,7 +60,7 @@ VALUES ($1, $2, 'pending', $3, $4, $5, $6, clock_timestamp() + make_interval(sec
 """
 _OWN = f"""
 SELECT {_FIELDS}, sha256, expires_at > clock_timestamp() AS fresh FROM chat.uploads
-WHERE upload_id = $1 AND user_id = $2
+WHERE upload_id = $1 AND user_id = $2 AND state <> 'kept'
 """
 _CLAIM = f"""
 UPDATE chat.uploads SET state = 'checking', claimed_at = clock_timestamp()
@@ -78,7 +79,8 @@ UPDATE chat.uploads SET state = 'gone', expires_at = clock_timestamp()
 WHERE upload_id = $1 AND user_id = $2 AND state IN ('pending', 'ready') RETURNING true
 """
 _LIST = f"""
-SELECT {_FIELDS} FROM chat.uploads WHERE user_id = $1 AND upload_id > $2 AND state <> 'gone' ORDER BY upload_id LIMIT $3
+SELECT {_FIELDS} FROM chat.uploads WHERE user_id = $1 AND upload_id > $2 AND state NOT IN ('gone', 'kept')
+ORDER BY upload_id LIMIT $3
 """
 
 

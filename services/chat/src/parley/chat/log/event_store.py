@@ -110,18 +110,20 @@ async def _load_members(connection: Any, submissions: list[Submission], loaded: 
     places.update(place for one in submissions for place in followers_asked(one, loaded.messages))
     places.update((one.room_id, user) for one in submissions for user in one.needs.others)
     places.update((room.room_id, user) for room in rooms.values() for user in room.participants)
-    at = columns_of(sorted(places))
-    rows = await connection.fetch(sql.LOAD_MEMBERS, *at)
-    for room_id, *own in await connection.fetch(sql.LOAD_RESTRICTIONS, *at):
-        if (room := rooms.get(room_id)) is not None:
-            room.restrictions[own[0]] = Restrictions(*own)
+    rows = await connection.fetch(sql.LOAD_MEMBERS, *columns_of(sorted(places)))
     leaving: dict[int, int] = {}
     for one in submissions:
         if one.needs.eldest:
             # One more than may leave in this batch, so that somebody remains to take over whoever of them is the owner.
             leaving[one.room_id] = leaving.get(one.room_id, 1) + 1
     if leaving:
-        rows += await connection.fetch(sql.LOAD_ELDEST, list(leaving), list(leaving.values()))
+        eldest = await connection.fetch(sql.LOAD_ELDEST, list(leaving), list(leaving.values()))
+        rows += eldest
+        # A member whose restrictions were not read would be known as one who has none.
+        places.update((row["room_id"], row["user_id"]) for row in eldest)
+    for room_id, *own in await connection.fetch(sql.LOAD_RESTRICTIONS, *columns_of(sorted(places))):
+        if (room := rooms.get(room_id)) is not None:
+            room.restrictions[own[0]] = Restrictions(*own)
     for room_id, *member in rows:
         if (room := rooms.get(room_id)) is not None:
             room.members[member[0]] = Member(*member)

@@ -267,6 +267,7 @@ reports = Table(
     PrimaryKeyConstraint("room_id", "report", name="reports_pkey"),
     Index("reports_queue_idx", "state", "created_at", "report"),
     Index("reports_room_idx", "room_id", "state", "created_at", "report"),
+    Index("reports_message_idx", "room_id", "message"),
     Index("reports_reporter_idx", "reporter", postgresql_where=text("state = 'open'")),
 )
 
@@ -378,8 +379,8 @@ uploads = Table(
     metadata,
     Column("upload_id", UUID(as_uuid=True), nullable=False),
     Column("user_id", Text, nullable=False),
-    # pending: bytes may come; checking: they are looked at; ready: a message may attach it; attached; gone: to be
-    # removed.
+    # pending: bytes may come; checking: they are looked at; ready: a message may attach it; attached; kept: its message
+    # was deleted, and a report names it; gone: to be removed.
     Column("state", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("type", Text, nullable=False),
@@ -396,11 +397,14 @@ uploads = Table(
     # The message that it belongs to.
     Column("room_id", BigInteger),
     Column("sequence", BigInteger),
-    CheckConstraint("state IN ('pending', 'checking', 'ready', 'attached', 'gone')", name="uploads_state_check"),
+    CheckConstraint(
+        "state IN ('pending', 'checking', 'ready', 'attached', 'kept', 'gone')", name="uploads_state_check"
+    ),
     PrimaryKeyConstraint("upload_id", name="uploads_pkey"),
     Index("uploads_user_idx", "user_id", "upload_id", postgresql_include=["size", "state"]),
     Index("uploads_message_idx", "room_id", "sequence", postgresql_where=text("room_id IS NOT NULL")),
     Index("uploads_expires_idx", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+    Index("uploads_kept_idx", "upload_id", postgresql_where=text("state = 'kept'")),
 )
 
 # By which terms each message is found (`search/`). It is no projection: a consumer of the log keeps it.

@@ -1,7 +1,8 @@
 """Reports: a member says that a message is not right, and moderators decide about it.
 
 A report keeps a copy of the message and of a few around it, as they were when it was made, so that an edit or a
-deletion takes no evidence away; an erasure does. Who reported is shown to administrators alone. Nothing of it is an
+deletion takes no evidence away; an erasure does. It names the files of the message, which are kept for it
+(`attachments/cleanup.py`). Who reported is shown to administrators alone. Nothing of it is an
 event of the room, or whoever was reported would read it there.
 
 | state    | begins when                                     | what it means                      |
@@ -18,6 +19,7 @@ from uuid import UUID
 
 import msgspec
 
+from parley.chat.domain.attaching import Attachment
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import event_id, public_room_id
 from parley.chat.domain.erasure import Erasure, ErasureScope
@@ -57,6 +59,11 @@ SELECT found.room_id AS room, e.* FROM (
     AND e.type = {MessageSent.NUMBER}
   ORDER BY e.sequence
 ) e ON true
+"""
+# Locked until the report is there: files that are about to be removed with their message wait for it.
+_FILES = """
+SELECT upload_id, name, type, size, width, height, thumbnail > 0 FROM chat.uploads
+WHERE room_id = $1 AND sequence = $2 AND state = 'attached' ORDER BY upload_id FOR SHARE
 """
 _COLUMNS = """room_id, report, message, author, reporter, category, comment, copy::text, created_at, state, resolved_by,
 resolved_at, resolution, note"""
@@ -115,7 +122,10 @@ class ListReports(msgspec.Struct, frozen=True):
 
 
 class CopiedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message as it was when it, or one nearby, was reported. If it is `cut`, it has only the beginning."""
+    """A message as it was when it, or one nearby, was reported. If it is `cut`, it has only the beginning.
+
+    `attachments` are the files of the reported one; `report.files` says where they are.
+    """
 
     sequence: int
     event_id: UUID
@@ -123,6 +133,7 @@ class CopiedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     actor: dict[str, str]
     body: str
     cut: bool = False
+    attachments: tuple[Attachment, ...] = ()
 
 
 class ReportView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -175,7 +186,6 @@ async def report(pool: Pool, identity: Identity, said: ReportMessage) -> Reporte
         raise Reject(Code.INVALID_PAYLOAD, "A report is about what others wrote.")
     place = found.index(message)
     around = found[max(0, place - AROUND) : place + AROUND + 1]
-    copy = [_copy(one, present[one.sequence], whole=one is message) for one in around]
     key = event_id(room, identity.user_id, said.id)
     async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
         await connection.execute(_TURN, identity.user_id)
@@ -188,6 +198,8 @@ async def report(pool: Pool, identity: Identity, said: ReportMessage) -> Reporte
             if tuple(earlier.values()) != (said.message, said.category, said.comment):
                 raise Reject(Code.ID_CONFLICT)
             return Reported(key)
+        files = await _files(connection, message)
+        copy = [_copy(one, present[one.sequence], files if one is message else None) for one in around]
         inserted = await connection.execute(
             _INSERT, room, key, message.sequence, message.recorded_at, message.actor_id,
             sorted({one.actor_id for one in around}), identity.user_id, said.category, said.comment,
@@ -232,18 +244,30 @@ async def resolve(pool: Pool, identity: Identity, said: ResolveReport) -> Report
         return _view(row, await open_erasures(connection), administers=administers)
 
 
-def _copy(message: Recorded, present: str | None, *, whole: bool) -> CopiedMessage:
-    """Copy a message with its `present` text: not what it said before an edit, which is not what was reported."""
+async def _files(connection: Any, message: Recorded) -> tuple[Attachment, ...]:
+    """Return the files of a message, in its order, that are still there."""
+    event = message.event()
+    if not isinstance(event, MessageSent) or not event.attachments:
+        return ()
+    there = {row[0]: Attachment(*row) for row in await connection.fetch(_FILES, message.room_id, message.sequence)}
+    return tuple(there[one.id] for one in event.attachments if one.id in there)
+
+
+def _copy(message: Recorded, present: str | None, files: tuple[Attachment, ...] | None) -> CopiedMessage:
+    """Copy a message with its `present` text: not what it said before an edit, which is not what was reported.
+
+    Of one that is not the reported message, only the beginning is copied; `files` is None.
+    """
     body = present or ""
-    kept = body if whole else body[:BEGINNING]
+    kept = body[:BEGINNING] if files is None else body
     actor = {"id": message.actor_id, "name": message.actor_name}
-    return CopiedMessage(message.sequence, message.event_id, message.recorded_at, actor, kept, len(kept) < len(body))
+    cut = len(kept) < len(body)
+    return CopiedMessage(message.sequence, message.event_id, message.recorded_at, actor, kept, cut, files or ())
 
 
 def _view(row: Any, erasing: list[Erasure], *, administers: bool) -> ReportView:
     users = {one.user_id for one in erasing if one.scope is ErasureScope.USER}
-    copy = msgspec.json.decode(row["copy"], type=list[CopiedMessage])
-    shown = [one for one in copy if not any(_covers(erasure, row["room_id"], one) for erasure in erasing)]
+    shown = copy_shown(row, erasing)
     by_erased, noted_by_erased = row["reporter"] in users, row["resolved_by"] in users
     return ReportView(
         row["report"], public_room_id(row["room_id"]), row["message"], row["category"],
@@ -251,6 +275,12 @@ def _view(row: Any, erasing: list[Erasure], *, administers: bool) -> ReportView:
         row["reporter"] if administers and not by_erased else None, None if noted_by_erased else row["resolved_by"],
         row["resolved_at"], row["resolution"], None if noted_by_erased else row["note"],
     )  # fmt: skip
+
+
+def copy_shown(row: Any, erasing: list[Erasure]) -> list[CopiedMessage]:
+    """Return what is in a report's copy, without what is being erased."""
+    copy = msgspec.json.decode(row["copy"], type=list[CopiedMessage])
+    return [one for one in copy if not any(_covers(erasure, row["room_id"], one) for erasure in erasing)]
 
 
 def _covers(erasure: Erasure, room_id: int, copied: CopiedMessage) -> bool:

@@ -102,7 +102,7 @@ class Pusher:
         if not targets:
             return []
         # Kicks are of connections, and these are none.
-        held = [HeldUser(user_id, target.issued_at, 0.0, target.login) for target in targets]
+        held = [HeldUser(user_id, target.issued_at, 0.0, target.login, later=True) for target in targets]
         answer = await self._bus.request(subjects.WELCOME, CheckWelcome(held), UnwelcomeUsers, repeat=True)
         refused = {each.position: each.code for each in answer.users}
         for position, code in refused.items():

@@ -11,7 +11,7 @@ A process that dies while it holds a message lets go of it after `HELD_SECONDS`.
 same id, and what was committed is not committed twice.
 
 A message remembers the login or the API key by which it was scheduled last, and is sent for that one alone: who ends a
-login that somebody stole ends what was scheduled by it.
+login that somebody stole ends what was scheduled by it. A key that is rotated stays the same, if its secrets overlap.
 """
 
 from __future__ import annotations

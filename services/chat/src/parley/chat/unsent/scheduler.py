@@ -84,7 +84,7 @@ class Scheduler:
         """
         # As if they had been connected from then on, by that login.
         user_id, name = row["user_id"], row["name"]
-        held = HeldUser(user_id, row["issued_at"], row["age"], row["login"], kicks=row["kicks"])
+        held = HeldUser(user_id, row["issued_at"], row["age"], row["login"], kicks=row["kicks"], later=True)
         answer = await self._bus.request(subjects.WELCOME, CheckWelcome([held]), UnwelcomeUsers, repeat=True)
         for refused in answer.users:
             ended = refused.code == Code.REVOKED_TOKEN
