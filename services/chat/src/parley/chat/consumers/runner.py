@@ -25,7 +25,7 @@ from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.log.database import DATABASE_ERRORS, fault_of
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
-from parley.chat.log.tail import ALL, ANNOUNCEMENTS, LAG, EventsPage, Tail, Wanted
+from parley.chat.log.tail import ALL, ANNOUNCEMENTS, LAG, EventsPage, Tail, WantedEvents
 from parley.common.process.outage_log import OutageLog
 from parley.common.sqlstate import Fault
 from parley.common.wire import subjects
@@ -72,7 +72,7 @@ class OwnConsumer(NamedTuple):
     consume: Callable[[list[LogEvent]], Awaitable[None]]
     before: str = ""
     beginning: bool = True
-    wanted: Wanted = ALL
+    wanted: WantedEvents = ALL
     may_wait: float = 0.0
     most: int = MOST
 

@@ -89,7 +89,7 @@ SELECT e.* FROM unnest($1::bigint[], $2::bigint[]) AS q(room_id, sequence) CROSS
 _SIZE = "octet_length(e.data::text) + octet_length(e.actor_name) + 300"
 
 
-class Wanted(NamedTuple):
+class WantedEvents(NamedTuple):
     """SQL for which events of a page are wanted.
 
     It is about `page`, which has of each event `type`, `room_id`, `sequence`, and as `noted` what the SQL of that name
@@ -100,13 +100,13 @@ class Wanted(NamedTuple):
     noted: str = "false"
 
 
-ALL = Wanted()
+ALL = WantedEvents()
 
 
 # Most consumers want few events, so that a page is narrow, and no more than the comparison is done for the others. An
 # event that is taken is read at its place in the table, which cannot change within a statement. The last event that
 # was looked through comes in the end, where the page is full.
-def _events(wanted: Wanted) -> str:
+def _events(wanted: WantedEvents) -> str:
     return f"""
 WITH page AS MATERIALIZED (
   SELECT e.ctid AS place, e.transaction_id, e.room_id, e.sequence, e.type, {_SIZE} AS bytes,
@@ -224,7 +224,7 @@ class Tail:
         *,
         most: int,
         scan: int,
-        wanted: Wanted = ALL,
+        wanted: WantedEvents = ALL,
     ) -> EventsPage:
         """Return the next events whose type has one of these numbers, and which are `wanted`.
 

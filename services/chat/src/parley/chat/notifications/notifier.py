@@ -26,7 +26,7 @@ from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.messages.amending import MessageDeleted
 from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
-from parley.chat.log.tail import Wanted
+from parley.chat.log.tail import WantedEvents
 from parley.chat.notifications import inbox, inbox_store
 from parley.chat.notifications.inbox import NotificationsRead, ReadNotifications
 from parley.chat.notifications.inbox_store import InboxEntry
@@ -60,7 +60,7 @@ outages = OutageLog(log, "cannot delete old notifications")
 
 NAME = "chat.notifications"
 """The name under which chat knows how far this is."""
-WANTED = Wanted(
+WANTED = WantedEvents(
     f"""(type <> {MessageSent.NUMBER} OR noted OR room_id IN (
     SELECT direct.room_id FROM (SELECT DISTINCT room_id FROM page) q CROSS JOIN LATERAL (
       SELECT r.room_id FROM chat.rooms r WHERE r.room_id = q.room_id AND r.kind = 'direct' LIMIT 1
