@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from parley.chat.queries import members
 from parley.chat.service import service
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.chat.state import ChatState
 from parley.cli.stack import embedded
 from parley.common.wire.identity import Identity
@@ -73,7 +73,7 @@ class Chat:
 async def chat(database_url: str, users: set[str]) -> AsyncGenerator[Chat]:
     """Run the service on a database, with a NATS of its own, and let these users in."""
     with tempfile.TemporaryDirectory() as directory, embedded.nats(Path(directory) / "nats") as nats_url:
-        settings = Settings(nats_url=nats_url, database_url=database_url, log_level="warning")
+        settings = ChatSettings(nats_url=nats_url, database_url=database_url, log_level="warning")
         async with service.running(settings) as running, FakeNamespace(service, state=running.state) as namespace:
             found = Chat(namespace, running.state)
             for user in users:

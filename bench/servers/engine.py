@@ -26,7 +26,7 @@ from parley.gateway.app import PATH, SERVER_OPTIONS
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace
 from parley.gateway.process.gc_scheduling import run_collector
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.packets import AckPacket, EventPacket, event_packet
 from parley.gateway.socketio.server import SocketIoServer
@@ -40,7 +40,7 @@ class Room:
 
     def __init__(self) -> None:
         self._members: dict[str, Connection] = {}
-        self.server = SocketIoServer(Settings(), "engine", {NAMESPACE: Namespace(service="engine")}, self)
+        self.server = SocketIoServer(GatewaySettings(), "engine", {NAMESPACE: Namespace(service="engine")}, self)
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Any]) -> None:  # noqa: ARG002 - see `ServerEvents`
         sid = self.server.sid_for(client, namespace)

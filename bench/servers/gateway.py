@@ -11,10 +11,10 @@ from fastapi import FastAPI
 
 from parley.common import run_process
 from parley.gateway.app import SERVER_OPTIONS, create_app
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 
 
-def create_watched_app(settings: Settings) -> FastAPI:
+def create_watched_app(settings: GatewaySettings) -> FastAPI:
     """The gateway's app, with the watch begun when it starts."""
     app = create_app(settings)
     lifespan = app.router.lifespan_context
@@ -30,4 +30,4 @@ def create_watched_app(settings: Settings) -> FastAPI:
 
 
 if __name__ == "__main__":
-    run_process.main("gateway", "The gateway, watched.", Settings, create_watched_app, **SERVER_OPTIONS)
+    run_process.main("gateway", "The gateway, watched.", GatewaySettings, create_watched_app, **SERVER_OPTIONS)

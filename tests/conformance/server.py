@@ -31,7 +31,7 @@ from parley.engineio.websocket.frames import BINARY
 from parley.gateway.app import SERVER_OPTIONS
 from parley.gateway.connections.connection import Connection, ConnectionState
 from parley.gateway.namespaces import Namespace
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.packets import AckPacket, EventPacket, ack_packet, event_packet
 from parley.gateway.socketio.server import SocketIoServer
@@ -43,7 +43,7 @@ GREETING_DELAY = 0.05
 class Echo:
     """`ServerEvents` as the Socket.IO suite wants them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: GatewaySettings) -> None:
         self.server = SocketIoServer(
             settings, "conformance", {name: Namespace(service="echo") for name in ("/", "/custom")}, self
         )
@@ -91,7 +91,7 @@ class EngineEcho:
         pass
 
 
-def echo_engine(settings: Settings) -> Engine:
+def echo_engine(settings: GatewaySettings) -> Engine:
     """An Engine.IO server that sends back what it gets."""
     numbers = itertools.count()
     limits = Limits(
@@ -102,7 +102,7 @@ def echo_engine(settings: Settings) -> Engine:
     return Engine(limits, EngineEcho(), generate_id=lambda: f"echo.{next(numbers)}", revisions=(3, 4))
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: GatewaySettings) -> Starlette:
     """Both servers behind one port."""
 
     @asynccontextmanager
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--ping-timeout", type=int, default=200, help="milliseconds")
     parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
     options = parser.parse_args()
-    settings = Settings(
+    settings = GatewaySettings(
         gateway_ping_interval=options.ping_interval / 1000,
         gateway_ping_timeout=options.ping_timeout / 1000,
         # The suites' sessions join nothing while they wait for heartbeats.

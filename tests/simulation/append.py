@@ -18,7 +18,7 @@ from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import ArchiveRoom, CreateRoom
 from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.writer import Writer
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
 from tests.simulation.amendments import amendment, measure
@@ -36,9 +36,9 @@ FINAL = frozenset({Code.NOT_A_MEMBER, Code.NOT_FOUND, Code.FORBIDDEN, Code.ROOM_
                    Code.BANNED})  # fmt: skip
 
 
-def settings(**changes: Any) -> Settings:
+def settings(**changes: Any) -> ChatSettings:
     """Chat's settings without the environment's."""
-    return defaults(Settings).model_copy(update=changes)
+    return defaults(ChatSettings).model_copy(update=changes)
 
 
 @dataclass

@@ -24,7 +24,7 @@ from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
 from parley.chat.reading.read_cursors import ReadCursors
 from parley.chat.search.finder import Finder
-from parley.chat.settings import Settings as ChatSettings
+from parley.chat.settings import ChatSettings
 from parley.chat.signals.room_places import RoomPlaces
 from parley.chat.signals.room_signals import RoomSignals
 from parley.chat.state import ChatState
@@ -40,7 +40,7 @@ from parley.gateway.admission.admission import claimed_identity
 from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.gateway import Gateway
 from parley.gateway.namespaces import Namespace
-from parley.gateway.settings import Settings as GatewaySettings
+from parley.gateway.settings import GatewaySettings
 from tests.simulation.broker import SimulatedBus
 from tests.simulation.loop import Process
 from tests.simulation.session import SessionPool

@@ -12,7 +12,7 @@ import httpx
 
 from parley.chat.app import create_app
 from parley.chat.service import service
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.testing.running_gateways import declare, serving
 from parley.testing.stock_client import StockClient
 from tests.support.auth.service import Auth, bearer, running_auth
@@ -47,7 +47,7 @@ async def stack(
     """Run it until the block ends."""
     async with AsyncExitStack() as opened:
         auth = await opened.enter_async_context(running_auth(database_url, nats_url))
-        app = create_app(Settings(database_url=database_url, nats_url=nats_url, instance="chat1"))
+        app = create_app(ChatSettings(database_url=database_url, nats_url=nats_url, instance="chat1"))
         await opened.enter_async_context(app.router.lifespan_context(app))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         api = await opened.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://chat"))

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from parley.auth.accounts import passwords
 from parley.auth.app import create_app
 from parley.auth.components import Components, components_of
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 
 PASSWORD = "correct horse battery"
 
@@ -92,7 +92,7 @@ async def running_auth(database_url: str, nats_url: str, **changed: Any) -> Asyn
         "instance": "auth1",
         **changed,
     }
-    app = create_app(Settings(database_url=database_url, nats_url=nats_url, **settings))
+    app = create_app(AuthSettings(database_url=database_url, nats_url=nats_url, **settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with AsyncExitStack() as stack:
         with _cheap_hashes():

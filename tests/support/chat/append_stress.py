@@ -21,7 +21,7 @@ from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.writer import COMMANDS_BY_WAY, Writer
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.errors import Code, Reject
 from parley.common.process.tasks import Tasks
 from parley.common.wire.identity import Identity
@@ -75,7 +75,7 @@ async def main(url: str, seconds: float, seed: int, output: Path) -> None:
             for event in decision.appended:
                 note(lines, "published", event.room, event.sequence, event.actor_id, event.command_id)
 
-        writer = Writer(publish, Settings(database_url=url, chat_batch=40))
+        writer = Writer(publish, ChatSettings(database_url=url, chat_batch=40))
         await writer.connect()
         people = [Identity(f"u{n}", f"User {n}") for n in range(CLIENTS)]
         async with Tasks() as tasks:

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from parley.chat.app import create_app
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.errors import MEANINGS, Code
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects
@@ -53,7 +53,7 @@ async def running_rest(database_url: str, nats_url: str, bus: Bus, **settings: A
         return ADMIN if request.token == "admin" else Identity(f"u_{request.token}", request.token)
 
     await bus.respond(subjects.AUTHENTICATE, Authenticate, authenticate, "auth")
-    app = create_app(Settings(database_url=database_url, nats_url=nats_url, instance="c1", **settings))
+    app = create_app(ChatSettings(database_url=database_url, nats_url=nats_url, instance="c1", **settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://c") as http:
         yield Rest(http, app)

@@ -10,7 +10,7 @@ from parley.chat.domain.batch import BatchDecision
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.writer import Writer
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.process.tasks import Tasks
 from parley.common.wire.identity import Identity
 
@@ -30,7 +30,7 @@ class RecordingPublisher:
 async def running_writer(url: str, **settings: Any) -> AsyncGenerator[tuple[Writer, RecordingPublisher]]:
     """A writer with its own connection, and a recording publisher."""
     publisher = RecordingPublisher()
-    configured = Settings(database_url=url, **settings)
+    configured = ChatSettings(database_url=url, **settings)
     async with Tasks() as tasks:
         writer = Writer(publisher.publish, configured)
         await writer.connect()

@@ -14,6 +14,10 @@ CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-gpu-rasterization",
+    "--in-process-gpu",
+    "--disable-extensions",
+    "--mute-audio",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

@@ -15,7 +15,7 @@ from parley.common.http.gate import HttpLimits
 from parley.common.http.server import http_options
 from parley.engineio.websocket.frames import BINARY, CLOSE, TEXT
 from parley.engineio.websocket.protocol import WebSocket
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from tests.conformance.server import create_app
 from tests.fuzz.mutation import client_frame
 from tests.support.services.serving import listening
@@ -50,7 +50,7 @@ async def edge_server(
     *, trusted: str = "127.0.0.1", limits: HttpLimits | None = None, **settings: Any
 ) -> AsyncGenerator[int]:
     """The same server in this process, with settings of the gateway; they count on `/socket.io/`. Yields its port."""
-    app = create_app(Settings(**settings))
+    app = create_app(GatewaySettings(**settings))
     options: dict[str, Any] = {"ws": WebSocket, **http_options(trusted, limits=limits)}
     async with listening(app, **options) as port:
         yield port

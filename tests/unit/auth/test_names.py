@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from parley.auth.http.me import ProfileChange
 from parley.auth.names import check_display_name, skeletons, username_key
 from parley.auth.password_policy import weakness
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.common.errors import Reject
 from parley.common.http.json_input import fields_as
 from parley.common.process.settings import name_refused
@@ -109,6 +109,6 @@ def test_a_weak_password_of_the_administrator_stops_the_start_with_a_message(
     monkeypatch.setenv("PARLEY_AUTH_ADMIN_USERNAME", "administrator")
     monkeypatch.setenv("PARLEY_AUTH_ADMIN_PASSWORD", password)
     with pytest.raises(ValidationError) as error:
-        Settings()
+        AuthSettings()
     told = name_refused(error.value)
     assert told.startswith("PARLEY_AUTH_ADMIN_PASSWORD: a password ")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from parley.auth.providers_file import InvalidProviders, load
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.common.process.settings import UnsafeSettings
 from tests.support.paths import ROOT
 
@@ -69,7 +69,7 @@ def test_secrets_may_be_in_files(tmp_path: Path) -> None:
 
 def test_a_missing_file_stops_the_process_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="no such file"):
-        Settings(auth_providers_file=tmp_path / "none.toml")
+        AuthSettings(auth_providers_file=tmp_path / "none.toml")
 
 
 def test_production_with_logins_elsewhere_needs_to_know_its_own_address(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_production_with_logins_elsewhere_needs_to_know_its_own_address(tmp_path
     }
     file = written(tmp_path, OPENID)
     with pytest.raises(UnsafeSettings, match="PARLEY_AUTH_PUBLIC_URL"):
-        Settings.model_validate({**production, "auth_providers_file": file}).refuse_unsafe()
+        AuthSettings.model_validate({**production, "auth_providers_file": file}).refuse_unsafe()
     here = {**production, "auth_providers_file": file, "auth_public_url": "https://chat.example.com/"}
-    assert Settings.model_validate(here).auth_public_url == "https://chat.example.com"
+    assert AuthSettings.model_validate(here).auth_public_url == "https://chat.example.com"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_production_with_logins_elsewhere_needs_to_know_its_own_address(tmp_path
 )
 def test_a_redirect_uri_that_others_could_read_is_refused(uri: str) -> None:
     with pytest.raises(ValidationError):
-        Settings(auth_redirect_uris=[uri])
+        AuthSettings(auth_redirect_uris=[uri])
 
 
 def test_the_documented_file_is_one(tmp_path: Path) -> None:
@@ -103,4 +103,4 @@ def test_the_documented_file_is_one(tmp_path: Path) -> None:
 
 
 def test_an_empty_path_is_none_as_compose_passes_it_on() -> None:
-    assert Settings.model_validate({"auth_providers_file": ""}).providers.oidc == {}
+    assert AuthSettings.model_validate({"auth_providers_file": ""}).providers.oidc == {}

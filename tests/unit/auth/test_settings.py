@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from parley.auth.app import create_app
 from parley.auth.http.endpoints import Credentials
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.cli.failure import CommandFailure
 from parley.cli.stack.stack import _log_settings
 from parley.common.errors import Reject
@@ -22,17 +22,17 @@ NATS: dict[str, Any] = {"nats_password": "of the broker"}
 @pytest.mark.parametrize("password", ["", "parley-admin"])
 def test_production_needs_an_administrators_password_of_its_own(password: str) -> None:
     with pytest.raises(UnsafeSettings, match="ADMIN_PASSWORD"):
-        create_app(Settings(environment="production", auth_admin_password=SecretStr(password), **NATS))
-    create_app(Settings(environment="production", auth_admin_password=SecretStr("a password of my own"), **NATS))
+        create_app(AuthSettings(environment="production", auth_admin_password=SecretStr(password), **NATS))
+    create_app(AuthSettings(environment="production", auth_admin_password=SecretStr("a password of my own"), **NATS))
 
 
 def test_production_needs_a_user_of_nats() -> None:
     password = SecretStr("a password of my own")
     with pytest.raises(UnsafeSettings, match="PARLEY_NATS_PASSWORD is not set"):
-        create_app(Settings(environment="production", auth_admin_password=password))
+        create_app(AuthSettings(environment="production", auth_admin_password=password))
     others: tuple[dict[str, Any], ...] = (NATS, {"nats_url": "nats://auth:x@nats:4222"})
     for given in others:
-        create_app(Settings(environment="production", auth_admin_password=password, **given))
+        create_app(AuthSettings(environment="production", auth_admin_password=password, **given))
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_production_needs_a_user_of_nats() -> None:
 )
 def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Settings(**wrong)
+        AuthSettings(**wrong)
 
 
 def test_refused_secret_is_not_repeated_in_the_error() -> None:
     with pytest.raises(ValidationError) as error:
-        Settings(auth_hs256_secret=SecretStr("hunter2"))
+        AuthSettings(auth_hs256_secret=SecretStr("hunter2"))
     assert "hunter2" not in str(error.value)
 
 
@@ -61,7 +61,7 @@ def test_what_is_refused_is_named_as_the_environment_names_it_and_not_repeated(m
     for name, value in {"LOG_LEVEL": "loud", "PORT": "x", "AUTH_HS256_SECRET": "hunter2"}.items():
         monkeypatch.setenv(f"PARLEY_{name}", value)
     with pytest.raises(ValidationError) as error:
-        Settings()
+        AuthSettings()
     assert name_refused(error.value).splitlines() == [
         "PARLEY_PORT: Input should be a valid integer, unable to parse string as an integer",
         "PARLEY_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'",
@@ -103,19 +103,19 @@ def test_passwords_too_short_or_too_long_are_refused(password: str) -> None:
 )
 def test_settings_of_mail_and_passkeys_that_do_not_fit_together_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Settings(**wrong)
+        AuthSettings(**wrong)
 
 
 def test_passkeys_are_for_the_public_address_and_in_development_for_localhost() -> None:
     production: dict[str, Any] = {"environment": "production"}
-    assert Settings().passkey_rp_id == "localhost"
-    assert Settings(**production).passkey_rp_id == ""
-    public = Settings(auth_public_url="https://chat.example.com", **production)
+    assert AuthSettings().passkey_rp_id == "localhost"
+    assert AuthSettings(**production).passkey_rp_id == ""
+    public = AuthSettings(auth_public_url="https://chat.example.com", **production)
     assert (public.passkey_rp_id, public.passkey_origins) == ("chat.example.com", ["https://chat.example.com"])
-    wide = Settings(auth_public_url="https://chat.example.com", auth_passkey_rp_id="example.com")
+    wide = AuthSettings(auth_public_url="https://chat.example.com", auth_passkey_rp_id="example.com")
     assert wide.passkey_rp_id == "example.com"
     # Browsers have none for addresses.
-    assert Settings(auth_public_url="http://192.0.2.7:8000").passkey_rp_id == ""
+    assert AuthSettings(auth_public_url="http://192.0.2.7:8000").passkey_rp_id == ""
 
 
 def test_production_sends_no_password_in_the_clear() -> None:
@@ -125,6 +125,6 @@ def test_production_sends_no_password_in_the_clear() -> None:
         "auth_admin_password": SecretStr("a password of my own"),
         **NATS,
     }
-    create_app(Settings(**mail, **safe))
+    create_app(AuthSettings(**mail, **safe))
     with pytest.raises(UnsafeSettings, match="SMTP_TLS"):
-        create_app(Settings(**mail, **safe, auth_smtp_password=SecretStr("of the mail server")))
+        create_app(AuthSettings(**mail, **safe, auth_smtp_password=SecretStr("of the mail server")))

@@ -7,10 +7,10 @@ import re
 import pytest
 from pydantic import SecretStr
 
-from parley.auth.settings import Settings as AuthSettings
-from parley.chat.settings import Settings as ChatSettings
+from parley.auth.settings import AuthSettings
+from parley.chat.settings import ChatSettings
 from parley.common.process.settings import ServiceSettings
-from parley.gateway.settings import Settings as GatewaySettings
+from parley.gateway.settings import GatewaySettings
 from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "configuration.md"

@@ -22,7 +22,7 @@ from parley.auth.http import endpoints
 from parley.auth.http.admin.rights import RIGHTS
 from parley.chat.api.own_state import OWN_ROUTES
 from parley.chat.app import create_app
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.wire.rights import RIGHT_OF_ROLE, Right
 from tests.support.auth.service import bearer, running_auth
 
@@ -144,7 +144,7 @@ async def world(database_url: str, own_nats: Any) -> AsyncIterator[World]:
         auth = await stack.enter_async_context(
             running_auth(database_url, own_nats.url, auth_hs256_secret=SECRET, auth_register_rate_address="1000/minute")
         )
-        chat = create_app(Settings(database_url=database_url, nats_url=own_nats.url, instance="chat1"))
+        chat = create_app(ChatSettings(database_url=database_url, nats_url=own_nats.url, instance="chat1"))
         await stack.enter_async_context(chat.router.lifespan_context(chat))
         apps = {"auth": auth.app, "chat": chat}
         http = await stack.enter_async_context(httpx.AsyncClient(transport=_Both(apps), base_url="http://parley"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from parley.chat.app import create_app
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.http.server import http_options
 from tests.support.auth.service import running_auth
 from tests.support.services.serving import listening
@@ -39,7 +39,7 @@ async def test_no_request_makes_a_server_fail(document: str, database_url: str, 
     async with running_auth(database_url, own_nats.url) as auth:
         app, ledger = auth.app, tmp_path / "erasures.jsonl"
         chat = create_app(
-            Settings(database_url=database_url, nats_url=own_nats.url, instance="chat1", chat_erasure_ledger=ledger)
+            ChatSettings(database_url=database_url, nats_url=own_nats.url, instance="chat1", chat_erasure_ledger=ledger)
         )
         async with chat.router.lifespan_context(chat):
             served = chat if document.startswith("/api") else app

@@ -22,7 +22,7 @@ from parley.auth.mail import letters, mailer
 from parley.auth.mail.mailer import Mailer
 from parley.auth.mail.smtp_delivery import SmtpDelivery
 from parley.auth.metrics import MAILS
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from tests.support.auth.mail_server import SECRET, USER, MailServer, mail_server, settings_of
 from tests.support.waiting import until
 
@@ -37,7 +37,7 @@ async def server() -> AsyncIterator[MailServer]:
 
 @asynccontextmanager
 async def sending(settings: dict[str, Any]) -> AsyncGenerator[Mailer]:
-    sender = Mailer(SmtpDelivery(Settings(**settings)), "parley@example.com")
+    sender = Mailer(SmtpDelivery(AuthSettings(**settings)), "parley@example.com")
     task = asyncio.create_task(sender.run())
     yield sender
     task.cancel()
@@ -91,7 +91,7 @@ async def test_one_more_than_may_wait_is_dropped_and_said_to_be(
     server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mailer, "MAX_WAITING", 3)
-    sender = Mailer(SmtpDelivery(Settings(**settings_of(server))), "parley@example.com")
+    sender = Mailer(SmtpDelivery(AuthSettings(**settings_of(server))), "parley@example.com")
     dropped = count("dropped")
     assert [sender.send(f"{number}@example.org", LETTER) for number in range(4)] == [True] * 3 + [False]
     assert count("dropped") == dropped + 1

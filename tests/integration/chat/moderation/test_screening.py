@@ -15,7 +15,7 @@ from parley.chat.domain.messages import MessageSent, SendMessage
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import Writer
 from parley.chat.moderation.screening import AT_ONCE, Screening
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.errors import Code, Reject
 from parley.common.process.tasks import Tasks
 from tests.support.chat.writing import ANN, BEN, RecordingPublisher, create
@@ -35,7 +35,7 @@ async def service() -> AsyncIterator[ScreeningService]:
 async def screened(database_url: str, screen_url: str, **settings: Any) -> AsyncGenerator[Writer]:
     """A chat process whose texts are screened. Its timeout is long, so that no busy machine answers for the service."""
     settings.setdefault("chat_screen_timeout", 5.0)
-    configured = Settings(database_url=database_url, chat_screen_url=screen_url, **settings)
+    configured = ChatSettings(database_url=database_url, chat_screen_url=screen_url, **settings)
     async with httpx.AsyncClient(timeout=5) as client, Tasks() as tasks:
         writer = Writer(RecordingPublisher().publish, configured, Screening(client, configured).screen)
         await writer.connect()

@@ -23,7 +23,7 @@ from parley.gateway.commands.forwarder import CommandForwarder
 from parley.gateway.connections.connection import Connection
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from parley.gateway.socketio.packets import EventPacket
 from tests.support.gateway.backend import Backend, commands_of
 from tests.support.gateway.emitting_clients import Clients, ForwardedReplies
@@ -61,7 +61,7 @@ async def around(
     """Clients whose events pass a middleware of this module."""
     SEEN.clear()
     table = {namespace: Namespace("service", packet_middleware=(f"{__name__}:{name}",), **options.pop("of", {}))}
-    replies, settings = ForwardedReplies(), Settings(**options)
+    replies, settings = ForwardedReplies(), GatewaySettings(**options)
     budget = CommandBudget(input_budget or InputBudget(2**30, 2**30))
     forwarder = CommandForwarder(bus, table, ConnectionRegistry(), replies.reply, budget, settings)
     passing = EventMiddleware(bus, Emitter(bus, "/"), table, forwarder, replies.reply, budget, settings)

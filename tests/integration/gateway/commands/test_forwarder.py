@@ -24,7 +24,7 @@ from parley.gateway.commands.forwarder import FULL, CommandForwarder
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import MAX_PAYLOAD as LARGEST_PAYLOAD
 from parley.gateway.namespaces import Namespace
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from parley.gateway.socketio.packets import EventPacket
 from tests.support.bus import fresh, running_bus
 from tests.support.gateway.backend import Backend, commands_of, events_of
@@ -44,7 +44,7 @@ async def gateway(
     replies = ForwardedReplies()
     table = {name: Namespace("service", max_payload=max_payload) for name in namespaces}
     memory = CommandBudget(budget or InputBudget(2**30, 2**30))
-    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies.reply, memory, Settings(**settings))
+    commands = CommandForwarder(bus, table, ConnectionRegistry(), replies.reply, memory, GatewaySettings(**settings))
     replies.clients = Clients(commands, namespaces[0])
     await commands.start()
     await bus.flush()

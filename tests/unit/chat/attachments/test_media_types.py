@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from parley.chat.attachments.media_types import HEAD_BYTES, allowed, disposition, is_what_it_says, named, served_as
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 
-UPLOAD_TYPES = Settings().upload_types
+UPLOAD_TYPES = ChatSettings().upload_types
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(300)
 ZIP = b"PK\x03\x04" + bytes(300)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from parley.auth.settings import Settings as AuthSettings
-from parley.chat.settings import Settings as ChatSettings
+from parley.auth.settings import AuthSettings
+from parley.chat.settings import ChatSettings
 from parley.common.process.settings import (
     SecretFile,
     ServiceSettings,
@@ -15,7 +15,7 @@ from parley.common.process.settings import (
     with_password,
     without_password,
 )
-from parley.gateway.settings import Settings as GatewaySettings
+from parley.gateway.settings import GatewaySettings
 
 
 @pytest.mark.parametrize("kind", [AuthSettings, ChatSettings, GatewaySettings])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from parley.auth.settings import Settings as AuthSettings
-from parley.chat.settings import Settings as ChatSettings
+from parley.auth.settings import AuthSettings
+from parley.chat.settings import ChatSettings
 from parley.common.process.settings import ServiceSettings, misspelt_settings
-from parley.gateway.settings import Settings as GatewaySettings
+from parley.gateway.settings import GatewaySettings
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ from fastapi import FastAPI
 from pydantic import SecretStr, ValidationError
 
 from parley.auth.app import create_app as create_auth
-from parley.auth.settings import Settings as AuthSettings
+from parley.auth.settings import AuthSettings
 from parley.chat.app import create_app as create_chat
-from parley.chat.settings import Settings as ChatSettings
+from parley.chat.settings import ChatSettings
 from parley.cli.failure import CommandFailure
 from parley.cli.scaffold.namespaces_file import choose
 from parley.cli.stack.dev_services import DevServices, find_services
 from parley.common.process.settings import SecretFile, UnsafeSettings, name_refused
 from parley.gateway.app import create_app as create_gateway
 from parley.gateway.namespaces import ConfigurationError, load
-from parley.gateway.settings import Settings as GatewaySettings
+from parley.gateway.settings import GatewaySettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from rich.markup import escape
 from uvicorn.server import ServerState
 
 from parley.auth.components import issue_admin_token
-from parley.auth.settings import Settings as AuthSettings
-from parley.chat.settings import Settings as ChatSettings
+from parley.auth.settings import AuthSettings
+from parley.chat.settings import ChatSettings
 from parley.cli import bundled_files
 from parley.cli.database.migrations import upgrade
 from parley.cli.database.roles import SERVICES, ensure_roles, role_of
@@ -50,7 +50,7 @@ from parley.common.wire.permissions import Permissions, ServiceAccess, permissio
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.app import SERVER_OPTIONS
 from parley.gateway.namespaces import load
-from parley.gateway.settings import Settings as GatewaySettings
+from parley.gateway.settings import GatewaySettings
 
 READY_SECONDS = 30.0
 SERVED_SECONDS = 15.0

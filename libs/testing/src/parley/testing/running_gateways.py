@@ -12,7 +12,7 @@ from typing import Any
 from parley.common.run_process import DrainingServer, server_config
 from parley.framework.service import Service
 from parley.gateway.app import SERVER_OPTIONS, create_app
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 
 
 def declare(path: Path, services: Iterable[Service[Any]], more: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -38,7 +38,7 @@ async def serving(names: Sequence[str], namespaces: Path, settings: Mapping[str,
     for name in names:
         # No time to drain: a test's clients have nowhere else to connect.
         own: dict[str, Any] = {"instance": name, "namespaces_file": namespaces, "gateway_drain_seconds": 0}
-        server = _server(Settings(**(own | dict(settings))))
+        server = _server(GatewaySettings(**(own | dict(settings))))
         servers[server] = asyncio.create_task(server.serve(), name=name)
     try:
         for server, task in servers.items():
@@ -51,7 +51,7 @@ async def serving(names: Sequence[str], namespaces: Path, settings: Mapping[str,
         await asyncio.gather(*servers.values())
 
 
-def _server(settings: Settings) -> _Server:
+def _server(settings: GatewaySettings) -> _Server:
     app, here = create_app(settings), {"host": "127.0.0.1", "port": 0, "timeout_graceful_shutdown": 2}
     return _Server(server_config(app, settings, {**SERVER_OPTIONS, **here}), app.state)
 

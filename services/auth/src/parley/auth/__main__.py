@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from parley.auth.app import create_app, service
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.common import run_process
 
 if __name__ == "__main__":
     run_process.main(
         service.name,
         "Parley's auth service: accounts, tokens, bans and the admin API. Needs Postgres and NATS.",
-        Settings,
+        AuthSettings,
         create_app,
     )

@@ -50,7 +50,7 @@ from parley.auth.moderation.rotated_keys import RotatedKeys
 from parley.auth.oidc.logins import OpenIdLogins
 from parley.auth.oidc.provider import OpenIdProvider
 from parley.auth.outbound import TIMEOUT, Outbound
-from parley.auth.settings import AttemptRate, Settings
+from parley.auth.settings import AttemptRate, AuthSettings
 from parley.auth.tokens import configured_providers
 from parley.auth.tokens.signing import Signer, former_signer, load_signer
 from parley.common.http.api import install_errors
@@ -69,11 +69,11 @@ ACCOUNT_CHANGES = AttemptRate(60, 60)
 STARTUP_SECONDS = 60.0
 """Seconds that replicas which start together wait for each other."""
 
-service = Service("auth", settings=Settings)
+service = Service("auth", settings=AuthSettings)
 """Behind no namespace: it answers what gateways ask, and its own HTTP side is what people see of it."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: AuthSettings) -> FastAPI:
     """Return the auth service. Raises `UnsafeSettings`; nothing is connected until the app starts."""
     settings.refuse_unsafe()
 
@@ -125,7 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _start_up(passwords: Passwords, settings: Settings) -> Signer:
+async def _start_up(passwords: Passwords, settings: AuthSettings) -> Signer:
     """Make what must exist once, however long another replica that starts just now takes for the same."""
     engine = create_engine(settings.database_dsn, 1, STARTUP_SECONDS)
     try:
@@ -136,7 +136,7 @@ async def _start_up(passwords: Passwords, settings: Settings) -> Signer:
         await engine.dispose()
 
 
-async def open_components(settings: Settings, stack: AsyncExitStack) -> Components:
+async def open_components(settings: AuthSettings, stack: AsyncExitStack) -> Components:
     """Open everything in order of dependence; the stack closes it in reverse, so NATS drains before its answers end."""
     engine = create_engine(settings.database_dsn, settings.auth_database_connections)
     stack.push_async_callback(engine.dispose)
@@ -240,7 +240,7 @@ def _kept_besides(own_address: OwnAddress, own_factors: OwnFactors) -> Further:
     return kept
 
 
-def _mailer(settings: Settings) -> Mailer:
+def _mailer(settings: AuthSettings) -> Mailer:
     """Return the way that mail goes: to the configured server, in development to the console, and else nowhere."""
     if settings.auth_smtp_host:
         return Mailer(SmtpDelivery(settings), settings.auth_mail_from)

@@ -29,7 +29,7 @@ from parley.auth.moderation.address_bans import AddressBans
 from parley.auth.moderation.kick_records import KickRecords
 from parley.auth.moderation.kicks import Gateways
 from parley.auth.oidc.logins import OpenIdLogins
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.auth.tables import users
 from parley.auth.tokens.signing import Signer
 from parley.auth.user_rows import named
@@ -42,7 +42,7 @@ from parley.framework import Bus, Code, Identity, Reject
 class Components:
     """Everything the lifespan of the app opened."""
 
-    settings: Settings
+    settings: AuthSettings
     bus: Bus
     database: Database
     signer: Signer

@@ -40,7 +40,7 @@ Rate = Annotated[str, AfterValidator(_rate)]
 """How many in how long, such as `10/minute`."""
 
 
-class Settings(ServiceSettings):
+class AuthSettings(ServiceSettings):
     """What the auth service can be told."""
 
     port: int = Field(default=8002, ge=0, le=65535, description="port to listen on; 0 takes a free one")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from parley.chat.app import create_app
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common import run_process
 
 if __name__ == "__main__":
     run_process.main(
-        "chat", "Parley's chat service: rooms, messages and their log. Needs Postgres and NATS.", Settings, create_app
+        "chat",
+        "Parley's chat service: rooms, messages and their log. Needs Postgres and NATS.",
+        ChatSettings,
+        create_app,
     )

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from parley.chat.api import files, rest, state_rest
 from parley.chat.log import database
 from parley.chat.service import service
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.http.api import install_errors
 from parley.common.http.api_page import install_api_page
 from parley.common.http.cors import install_cors
@@ -21,7 +21,7 @@ MAX_WAIT = 3.0
 """Seconds that looking up users' rooms may wait for the database before this service reports that it is not ready."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: ChatSettings) -> FastAPI:
     """Build the service; it connects when the app starts and drains when it stops."""
     settings.refuse_unsafe()
 

@@ -39,7 +39,7 @@ from parley.chat.reading.thread_cursors import ThreadCursors
 from parley.chat.search import term_index
 from parley.chat.search.finder import Finder
 from parley.chat.search.term_index import TermIndex
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.chat.signals.room_places import RoomPlaces
 from parley.chat.signals.room_signals import RoomSignals
 from parley.chat.slash.invocations import Invocations
@@ -73,7 +73,7 @@ async def _sweep(*limiters: RateLimiter) -> None:
             limiter.sweep(time.monotonic())
 
 
-async def _screen(settings: Settings, stack: AsyncExitStack) -> Screen | None:
+async def _screen(settings: ChatSettings, stack: AsyncExitStack) -> Screen | None:
     """Return what looks at texts, if there is a service that does."""
     if not settings.chat_screen_url:
         return None
@@ -114,7 +114,7 @@ def _own_consumers(reads: Pool, notifier: Notifier, files: Files | None) -> dict
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
     """Connect to Postgres, and run the writer, the announcer, the consumers and the erasures until the service ends."""
-    settings: Settings = runtime.settings
+    settings: ChatSettings = runtime.settings
     rooms = runtime.rooms(NAMESPACE)
     url = settings.database_dsn
     async with (
@@ -192,4 +192,4 @@ async def lifespan(runtime: Runtime) -> AsyncGenerator[ChatState]:
             await fetcher.close()
 
 
-service = Service("chat", router, lifespan=lifespan, settings=Settings)
+service = Service("chat", router, lifespan=lifespan, settings=ChatSettings)

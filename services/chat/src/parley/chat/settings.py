@@ -16,7 +16,7 @@ UPLOAD_TYPES = (
 """Nothing of these is anything that a machine or a browser would run."""
 
 
-class Settings(ServiceSettings):
+class ChatSettings(ServiceSettings):
     """The settings of a chat process: `PARLEY_DATABASE_URL`, and the limits of chat as `PARLEY_CHAT_*`."""
 
     port: int = Field(default=8003, ge=0, le=65535, description="port to listen on; 0 takes a free one")

@@ -22,7 +22,7 @@ from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway import namespaces
 from parley.gateway.gateway import Gateway
 from parley.gateway.process.web_page import WebPage
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 
 PATH = "/socket.io"
 """The path at which stock clients look for a Socket.IO server."""
@@ -33,7 +33,7 @@ SERVER_OPTIONS: dict[str, Any] = {"ws": WebSocket, "backlog": 4096, **http_optio
 """The options with which uvicorn has to serve a gateway."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: GatewaySettings) -> FastAPI:
     """Build the web app. The gateway connects when the app starts and ends its connections when it stops."""
     configured = namespaces.load(settings.namespaces_file)
 

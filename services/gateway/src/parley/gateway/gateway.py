@@ -45,7 +45,7 @@ from parley.gateway.process.gc_scheduling import run_collector
 from parley.gateway.process.loop_monitor import LoopMonitor
 from parley.gateway.recovery.recovery import Recovery, make_histories
 from parley.gateway.rooms.fanout import Fanout
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from parley.gateway.socketio.client import Client
 from parley.gateway.socketio.packets import AckPacket, EventPacket, event_packet
 from parley.gateway.socketio.server import ServerEvents, SocketIoServer
@@ -64,7 +64,7 @@ _NOT_FOR_CLIENTS = RESERVED_EVENTS | LIFECYCLE
 class Gateway(ServerEvents):
     """Takes what the server reports and hands it to the part that deals with it."""
 
-    def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], settings: Settings) -> None:
+    def __init__(self, bus: Bus, namespaces: Mapping[str, Namespace], settings: GatewaySettings) -> None:
         self.connections = connections = ConnectionRegistry()
         self.server = server = SocketIoServer(settings, bus.instance, namespaces, self)
         self._bus = bus

@@ -13,7 +13,7 @@ MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of the largest message or polling request that may be configured."""
 
 
-class Settings(ServiceSettings):
+class GatewaySettings(ServiceSettings):
     """Where the namespaces are declared, and the limits of connections (`PARLEY_GATEWAY_*`)."""
 
     port: int = Field(default=8001, ge=0, le=65535, description="port to listen on; 0 takes a free one")

@@ -15,14 +15,14 @@ from sqlalchemy import update
 from parley.auth.app import create_app
 from parley.auth.http.admin.rights import RIGHTS, administrator
 from parley.auth.http.admin.routes import ROUTERS
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.auth.tables import users
 from parley.common.wire.rights import RIGHT_OF_ROLE, Right
 from tests.support.auth.service import Auth, bearer, code, running_auth
 from tests.support.paths import ROOT
 
 NUMBERS = itertools.count()
-APP = create_app(Settings(auth_admin_password=SecretStr("of nobody")))
+APP = create_app(AuthSettings(auth_admin_password=SecretStr("of nobody")))
 ROUTES = [
     (method, route)
     for router in ROUTERS

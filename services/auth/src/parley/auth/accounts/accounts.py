@@ -20,7 +20,7 @@ from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
 from parley.auth.names import skeletons, username_key
 from parley.auth.password_policy import weakness
-from parley.auth.settings import Settings, rate
+from parley.auth.settings import AuthSettings, rate
 from parley.auth.tables import username_skeletons, users
 from parley.auth.user_rows import insert_local_user, lock_user, named
 from parley.common.batch_loader import BatchLoader
@@ -44,7 +44,7 @@ class Accounts:
     """Who has a username and a password here."""
 
     def __init__(
-        self, database: Database, passwords: Passwords, sessions: Sessions, settings: Settings, demand: Demand
+        self, database: Database, passwords: Passwords, sessions: Sessions, settings: AuthSettings, demand: Demand
     ) -> None:
         self._database = database
         self._passwords = passwords

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.passwords import Passwords
 from parley.auth.database import STARTUP_LOCK, Database
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.auth.tables import emails, mail_tokens, passkeys, provider_accounts, recovery_codes, totp, users
 from parley.auth.user_rows import insert_local_user, lock_user, named, revoke_all
 from parley.common.process.logs import get_logger
@@ -19,7 +19,7 @@ from parley.common.wire.rights import ADMIN_ROLE
 log = get_logger(__name__)
 
 
-async def ensure_first_admin(database: Database, passwords: Passwords, settings: Settings) -> None:
+async def ensure_first_admin(database: Database, passwords: Passwords, settings: AuthSettings) -> None:
     """See to it that somebody can administrate.
 
     With a configured password, the configured user exists, is an administrator and has that password; a changed one

@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.refresh_seal import SESSION_PREFIX, OpenedToken, RefreshSeal
 from parley.auth.database import Database
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.auth.standing import require_not_banned
 from parley.auth.tables import refresh_tokens, sessions
 from parley.auth.tokens.secret_hash import secret_hash
@@ -112,7 +112,7 @@ class ReusedToken(Reject):
 class Sessions:
     """Begins, refreshes, lists and ends sessions. Gateways are told of an end by the caller, once it is committed."""
 
-    def __init__(self, database: Database, signer: Signer, settings: Settings) -> None:
+    def __init__(self, database: Database, signer: Signer, settings: AuthSettings) -> None:
         self._database = database
         self._signer = signer
         self._seal = RefreshSeal(signer.derived_keys(b"refresh tokens"))

@@ -27,7 +27,7 @@ from webauthn.helpers.structs import (
 )
 
 from parley.auth.factors.tickets import SECONDS
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.common.errors import Code, Reject
 
 MAX_CREDENTIAL_ID = 1023
@@ -94,7 +94,7 @@ class VerifiedAssertion(NamedTuple):
 class RelyingParty:
     """Whom passkeys are for: a domain, and the origins of pages that use them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AuthSettings) -> None:
         self.id = settings.passkey_rp_id
         self._origins = settings.passkey_origins
 

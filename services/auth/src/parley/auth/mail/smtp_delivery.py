@@ -7,7 +7,7 @@ from email.message import EmailMessage
 import aiosmtplib
 
 from parley.auth.mail.mailer import Undeliverable
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 
 SECONDS = 20.0
 """For each step of a conversation with the server."""
@@ -20,7 +20,7 @@ class SmtpDelivery:
 
     prints = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings
 
     async def deliver(self, message: EmailMessage) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from parley.auth.outbound import Outbound
-from parley.auth.settings import Settings
+from parley.auth.settings import AuthSettings
 from parley.auth.tokens.claims import ExternalUsers, RoleRule
 from parley.auth.tokens.issuer_keys import IssuerKeys
 from parley.auth.tokens.providers.own import OwnTokens
@@ -16,7 +16,7 @@ from parley.auth.tokens.verifier import Provider, Verifier
 
 
 def make_verifier(
-    settings: Settings, signer: Signer, outbound: Outbound, now: Callable[[], float]
+    settings: AuthSettings, signer: Signer, outbound: Outbound, now: Callable[[], float]
 ) -> tuple[Verifier, list[IssuerKeys]]:
     """Return the verifier, and the key sets that somebody has to keep fresh; `now` is the time our own tokens go by."""
     key_sets: list[IssuerKeys] = []
@@ -30,7 +30,7 @@ def make_verifier(
     return Verifier(providers, now), key_sets
 
 
-def _of_file(settings: Settings, published: Callable[[str], IssuerKeys]) -> list[Provider]:
+def _of_file(settings: AuthSettings, published: Callable[[str], IssuerKeys]) -> list[Provider]:
     found: list[Provider] = []
     for name, issuer in settings.providers.issuers.items():
         users = ExternalUsers(_prefix(name), rule=RoleRule(issuer.roles_claim, issuer.roles))
@@ -42,7 +42,7 @@ def _of_file(settings: Settings, published: Callable[[str], IssuerKeys]) -> list
     return found
 
 
-def _of_environment(settings: Settings, published: Callable[[str], IssuerKeys]) -> list[Provider]:
+def _of_environment(settings: AuthSettings, published: Callable[[str], IssuerKeys]) -> list[Provider]:
     found: list[Provider] = []
     # Issuers of the environment have no prefix, or their users would be others after an upgrade. So their subjects must
     # not begin like an id of somebody else's user.

@@ -12,7 +12,7 @@ from parley.chat.attachments.scanner import Scanner
 from parley.chat.attachments.thumbnails import ThumbnailMaker
 from parley.chat.attachments.uploads import Uploads
 from parley.chat.log.database import Pool
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 
 
 class Files(NamedTuple):
@@ -23,7 +23,7 @@ class Files(NamedTuple):
     cleanup: FileCleanup
 
 
-def open_files(pool: Pool, settings: Settings, sees: SeesFiles) -> Files | None:
+def open_files(pool: Pool, settings: ChatSettings, sees: SeesFiles) -> Files | None:
     """Open the place of files that the settings name; None if they name none, and no files are taken.
 
     `sees` says which files are seen by a report. Raises what `ByteStore` and `Scanner` raise.

@@ -21,7 +21,7 @@ from parley.chat.attachments.inspection import Inspector, Mismatch
 from parley.chat.attachments.media_types import allowed, named
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.log.database import Pool
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger
 from parley.common.user_shares import UserShares
@@ -123,7 +123,7 @@ class UploadView(msgspec.Struct, frozen=True, omit_defaults=True):
 class Uploads:
     """Takes files. One for a process."""
 
-    def __init__(self, pool: Pool, store: ByteStore, inspector: Inspector, settings: Settings) -> None:
+    def __init__(self, pool: Pool, store: ByteStore, inspector: Inspector, settings: ChatSettings) -> None:
         self._pool = pool
         self._store = store
         self._inspector = inspector

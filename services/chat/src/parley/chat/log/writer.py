@@ -42,7 +42,7 @@ from parley.chat.log.database import note_outage, unavailable
 from parley.chat.log.held import HeldCommands, Screen
 from parley.chat.log.known_rooms import KnownRooms
 from parley.chat.log.own_connection import CONFLICTS, OwnConnection, is_own_fault
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger
 from parley.common.wire.identity import Identity
@@ -98,7 +98,7 @@ class _Waiting:
 class Writer:
     """Takes commands, commits them in batches, publishes their events, and then answers each with its result."""
 
-    def __init__(self, publish: Publish, settings: Settings, screen: Screen | None = None) -> None:
+    def __init__(self, publish: Publish, settings: ChatSettings, screen: Screen | None = None) -> None:
         self._publish = publish
         self._settings = settings
         again = timedelta(seconds=settings.chat_invite_again_seconds)

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from parley.chat.domain.room import ChatCommand
 from parley.chat.domain.state import Screened
-from parley.chat.settings import Settings
+from parley.chat.settings import ChatSettings
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger
 from parley.common.process.outage_log import OutageLog
@@ -49,7 +49,7 @@ class ScreenFailed(Exception):
 class Screening:
     """Asks the service. It is a `log.held.Screen` by `screen`."""
 
-    def __init__(self, client: httpx.AsyncClient, settings: Settings) -> None:
+    def __init__(self, client: httpx.AsyncClient, settings: ChatSettings) -> None:
         self._client = client
         self._url = settings.chat_screen_url
         self._timeout = settings.chat_screen_timeout

@@ -30,7 +30,7 @@ from parley.gateway.commands.command_budget import CommandBudget
 from parley.gateway.commands.forwarder import CommandForwarder, Reply
 from parley.gateway.connections.connection import Connection, QueuedCommand
 from parley.gateway.namespaces import Namespace
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from parley.gateway.socketio.packets import EventPacket
 
 SECONDS = 30.0
@@ -72,7 +72,7 @@ class EventMiddleware:
         commands: CommandForwarder,
         reply: Reply,
         budget: CommandBudget,
-        settings: Settings,
+        settings: GatewaySettings,
     ) -> None:
         self._bus = bus
         self._commands = commands

@@ -33,7 +33,7 @@ from parley.gateway.commands.command_budget import COMMAND_OVERHEAD, CommandBudg
 from parley.gateway.connections.connection import Connection, ConnectionState, QueuedCommand
 from parley.gateway.connections.connection_registry import ConnectionRegistry
 from parley.gateway.namespaces import Namespace
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from parley.gateway.socketio.packets import EventPacket
 
 log = get_logger(__name__)
@@ -71,7 +71,7 @@ class CommandForwarder:
         connections: ConnectionRegistry,
         reply: Reply,
         budget: CommandBudget,
-        settings: Settings,
+        settings: GatewaySettings,
     ) -> None:
         self._bus = bus
         self._budget = budget

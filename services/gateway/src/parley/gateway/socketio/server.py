@@ -32,7 +32,7 @@ from parley.engineio.session import Session
 from parley.engineio.websocket.frames import NORMAL
 from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace
-from parley.gateway.settings import Settings
+from parley.gateway.settings import GatewaySettings
 from parley.gateway.socketio import packets
 from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.client import Client, UnfinishedPacket
@@ -82,7 +82,7 @@ class SocketIoServer:
     """The clients of one gateway, on one `Engine`. `events` is told what they do, and packets are sent through this."""
 
     def __init__(
-        self, settings: Settings, instance: str, namespaces: Mapping[str, Namespace], events: ServerEvents
+        self, settings: GatewaySettings, instance: str, namespaces: Mapping[str, Namespace], events: ServerEvents
     ) -> None:
         self._settings = settings
         self._instance = instance
