@@ -336,4 +336,4 @@ def test_a_consumer_that_wants_nearly_all_is_looked_through_no_more_for_than_it_
     assert next_scan(SCAN, 500, 500) == 500, "the others of the page would be read again"
     assert next_scan(500, 500, 400) == 500
     assert next_scan(500, 500, 3) == 1000
-    assert next_scan(1000, 500, 0) == SCAN == next_scan(SCAN, 500, 0)
+    assert next_scan(SCAN // 2, 500, 0) == SCAN == next_scan(SCAN, 500, 0)

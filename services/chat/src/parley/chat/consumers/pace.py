@@ -18,8 +18,8 @@ MOST = 500
 # each time, or log it.
 FIRST_PAUSE, LONGEST_PAUSE, AWAY_PAUSE = 0.5, 60.0, 2.0
 
-SCAN = 2_000
-"""Events that are looked through for a batch at most."""
+SCAN = 20_000
+"""Events that are looked through for a batch at most. Around a page, some two thousand others are read in vain."""
 
 
 def next_scan(scan: int, most: int, found: int) -> int:
