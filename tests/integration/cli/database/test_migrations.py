@@ -125,3 +125,14 @@ def run_upgrade_process(url: str) -> None:
     """Upgrade in a process of its own, as three replicas would: Alembic's context is global to a process."""
     program = "import sys; from parley.cli.database.migrations import upgrade; upgrade(sys.argv[1])"
     subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60, capture_output=True)
+
+
+async def test_a_database_of_another_encoding_is_migrated_as_well(empty_database: str, postgres_url: str) -> None:
+    name = urlsplit(empty_database).path[1:]
+    await run_sql(
+        postgres_url,
+        f"DROP DATABASE {name}",
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'",
+    )
+    await asyncio.to_thread(migrations.upgrade, empty_database)
+    assert await run_sql(empty_database, "SELECT chat.folded('General')") == ["general"]
