@@ -48,10 +48,11 @@ CLAIM = "2 minutes"
 _FIELDS = "upload_id, name, type, size, state, created_at, expires_at, width, height, thumbnail, room_id, sequence"
 
 _LOCK_USER = "SELECT pg_advisory_xact_lock(hashtextextended('uploads of ' || $1, 0))"
-# Whoever is reported learns nothing of it: what is kept for moderators is not in their list, nor in their way.
 _USED = """
-SELECT coalesce(sum(size), 0)::bigint, count(*) FILTER (WHERE state IN ('pending', 'checking', 'ready'))
-FROM chat.uploads WHERE user_id = $1 AND state <> 'kept'
+SELECT coalesce(sum(size) FILTER (WHERE state <> 'kept'), 0)::bigint,
+  coalesce(sum(size) FILTER (WHERE state = 'kept'), 0)::bigint,
+  count(*) FILTER (WHERE state IN ('pending', 'checking', 'ready'))
+FROM chat.uploads WHERE user_id = $1
 """
 _TOTAL = "SELECT coalesce(sum(size), 0)::bigint FROM chat.uploads"
 _CREATE = """
@@ -149,15 +150,18 @@ class Uploads:
             async with connection.transaction():
                 # Announcements of one user come one after the other, or two at once would both find room.
                 await connection.execute(_LOCK_USER, user_id)
-                used, waiting = await connection.fetchrow(_USED, user_id)
+                used, kept, waiting = await connection.fetchrow(_USED, user_id)
                 if waiting >= MAX_WAITING:
                     raise Reject(Code.LIMIT_EXCEEDED, f"At most {MAX_WAITING} uploads wait to be attached.")
-                if used + asked.size > self._settings.chat_upload_quota:
-                    raise Reject(
-                        Code.LIMIT_EXCEEDED, f"Your files are at most {self._settings.chat_upload_quota} bytes."
-                    )
+                # Whoever is reported learns nothing of it: what is kept for moderators is not in their list, nor in
+                # their way. But two who report each other would fill the disk, so it is once as much as their quota.
+                quota = self._settings.chat_upload_quota
+                if used + max(0, kept - quota) + asked.size > quota:
+                    raise Reject(Code.LIMIT_EXCEEDED, f"Your files are at most {quota} bytes.")
                 row = (upload, user_id, asked.name, kind, asked.size, bytes.fromhex(asked.sha256), PENDING_SECONDS)
                 expires_at = await connection.fetchval(_CREATE, *row)
+        # Not before: whoever announces more than they may would take the place of others.
+        self._total += asked.size
         if (url := self._store.address_for_sending(upload, PENDING_SECONDS)) is not None:
             return UploadPlace(upload, expires_at, url=url)
         return UploadPlace(upload, expires_at, parts_of(asked.size), PART)
@@ -242,7 +246,6 @@ class Uploads:
         if self._total + size > most:
             log.error("no room for uploads", used=self._total, most=most)
             raise Reject(Code.LIMIT_EXCEEDED, "This server has no room for more files.")
-        self._total += size
 
 
 @contextmanager
