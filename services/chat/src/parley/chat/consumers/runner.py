@@ -209,6 +209,9 @@ class ConsumerRunner:
                 await self._consume(name, [_log_event(event) for event in events])
             except Reject as rejection:
                 return await self._failed(one, events, rejection)
+            except DATABASE_ERRORS:
+                one.pace.shorten()
+                raise
         CONSUMED.labels(name, "done").inc(len(events))
         if failures := one.pace.failures:
             log.info("the consumer goes on", consumer=name, failures=failures)
