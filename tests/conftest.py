@@ -14,6 +14,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from httpx._transports import default as httpx_transports
@@ -27,6 +28,7 @@ from parley.gateway import gateway
 pytest.register_assert_rewrite("tests.support")
 
 from tests.support.own_server import Server  # noqa: E402
+from tests.support.paths import ROOT  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
 from tests.support.postgres import run_sql, with_database  # noqa: E402
 
@@ -38,13 +40,16 @@ MEMORY_BYTES = 4 * 1024**3
 def _make_directories_in_memory() -> None:
     """Make temporary directories, and so databases, where there is no disk to wait for, if that has room.
 
-    A database is some four hundred files, and more than a thousand are made and removed.
+    A database is some four hundred files, and more than a thousand are made and removed. Each checkout has a directory of
+    its own: pytest shuts that of another run to other users, such as the one that Postgres runs as.
     """
     if "TMPDIR" in os.environ or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MEMORY_BYTES:
         return
     # What is compiled there has to run.
     if not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
-        os.environ["TMPDIR"] = str(MEMORY)
+        directory = MEMORY / f"t{crc32(str(ROOT).encode()) & 0xFFFF:04x}"  # short, as names of sockets have to be
+        directory.mkdir(exist_ok=True)
+        os.environ["TMPDIR"] = str(directory)
         tempfile.tempdir = None
 
 

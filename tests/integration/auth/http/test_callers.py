@@ -21,6 +21,7 @@ from fastapi.routing import APIRoute
 from parley.auth.http import endpoints
 from parley.auth.http.admin.rights import RIGHTS
 from parley.chat.api.own_state import OWN_ROUTES
+from parley.chat.api.people_routes import PEOPLE_ROUTES
 from parley.chat.app import create_app
 from parley.chat.settings import ChatSettings
 from parley.common.wire.rights import RIGHT_OF_ROLE, Right
@@ -230,7 +231,7 @@ async def test_an_api_key_opens_what_is_for_programs_and_nothing_of_an_account(w
 
 
 async def test_who_is_suspended_reads_and_minds_their_account_and_writes_nothing(world: World):
-    marks = {f"/api{row.path}" for row in OWN_ROUTES if row.own and not row.writes}
+    marks = {f"/api{row.path}" for row in (*OWN_ROUTES, *PEOPLE_ROUTES) if row.own and not row.writes}
     protects = {
         "/api/me/blocks",
         "/api/me/blocks/remove",

@@ -16,7 +16,7 @@ from parley.common.http.server import http_options
 from tests.support.auth.service import running_auth
 from tests.support.services.serving import listening
 
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "2"))
 """Requests of each kind for an endpoint: few, so that the suite stays quick, and the same each time."""
 SEED = 7
 
