@@ -40,8 +40,8 @@ MEMORY_BYTES = 4 * 1024**3
 def _make_directories_in_memory() -> None:
     """Make temporary directories, and so databases, where there is no disk to wait for, if that has room.
 
-    A database is some four hundred files, and more than a thousand are made and removed. Each checkout has a directory of
-    its own: pytest shuts that of another run to other users, such as the one that Postgres runs as.
+    A database is some four hundred files, and more than a thousand are made and removed. Each checkout has a directory
+    of its own: pytest shuts that of another run to other users, such as the one that Postgres runs as.
     """
     if "TMPDIR" in os.environ or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MEMORY_BYTES:
         return

@@ -336,7 +336,7 @@ def test_a_consumer_that_wants_nearly_all_is_looked_through_no_more_for_than_it_
     assert next_scan(SCAN, 500, 500) == 500, "the others of the page would be read again"
     assert next_scan(500, 500, 400) == 500
     assert next_scan(500, 500, 3) == 1000
-    assert next_scan(1000, 500, 0) == SCAN == next_scan(SCAN, 500, 0)
+    assert next_scan(SCAN // 2, 500, 0) == SCAN == next_scan(SCAN, 500, 0)
 
 
 def test_a_consumer_that_has_failed_is_handed_as_much_as_before_once_it_succeeds():
@@ -357,6 +357,17 @@ def test_a_consumer_that_has_failed_is_handed_as_much_as_before_once_it_succeeds
         batches.append(hand_over())
         pace.succeeded()
     assert (batches[0], batches[-1]) == (1, pacing.MOST)
+
+
+def test_large_events_behind_a_page_are_not_looked_through_again_and_again():
+    scan, looked_through, handed = SCAN, 0, 0
+    while handed < 1000:
+        # Eight of them fill a page.
+        found = min(8, scan)
+        looked_through += scan
+        handed += found
+        scan = next_scan(scan, pacing.MOST, found, cut=scan > 8)
+    assert looked_through < SCAN + 3 * handed
 
 
 async def test_what_takes_postgres_too_long_is_tried_with_fewer_events(database_url: str, nats_url: str, pool: Pool):

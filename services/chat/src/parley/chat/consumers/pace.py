@@ -19,18 +19,20 @@ MOST = 500
 # each time, or log it.
 FIRST_PAUSE, LONGEST_PAUSE, AWAY_PAUSE = 0.5, 60.0, 2.0
 
-SCAN = 2_000
-"""Events that are looked through for a batch at most."""
+SCAN = 20_000
+"""Events that are looked through for a batch at most. Around a page, some two thousand others are read in vain."""
 
 
-def next_scan(scan: int, most: int, found: int) -> int:
+def next_scan(scan: int, most: int, found: int, *, cut: bool = False) -> int:
     """Return how many events to look through for the next batch, when `scan` of them had `found` wanted ones.
 
-    A batch has at most `most`, and what was looked through beyond them is looked through again. Fewer than `most` are
-    looked through only until batches are as large again as before a failure.
+    A batch has at most `most`, and may be `cut` earlier by its bytes; what was looked through beyond it is looked
+    through again. Fewer than `most` are looked through only until batches are as large again as before.
     """
     if found >= most:
         return most
+    if cut:
+        return max(1, found)
     return scan if 2 * found >= scan >= most else min(SCAN, 2 * scan)
 
 

@@ -46,6 +46,8 @@ IDLE = 0.25
 
 After a batch it is as long: one costs much the same however few events are in it, and where messages keep coming, each
 would be handed over nearly by itself."""
+IDLE_WHEN_BUSY = 0.5
+"""The same while this process has much to commit (`BUSY`): half as many pages of the log are read."""
 SAVE_SECONDS = 5.0
 """Seconds after which a consumer's position is stored although it wanted none of the events up to there."""
 TIMEOUT = 35.0
@@ -192,7 +194,7 @@ class ConsumerRunner:
             page = await one.tail.events(
                 connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=one.wanted
             )
-        one.scan = next_scan(one.scan, one.pace.most, len(page.events))
+        one.scan = next_scan(one.scan, one.pace.most, len(page.events), cut=page.cut)
         # An event that was erased before it was handed over has nothing left to process.
         events = [event for event in page.events if event.event_id != one.row.skip and not event.erased]
         if not page.more:
@@ -202,7 +204,7 @@ class ConsumerRunner:
             one.position = page.position
             if time.monotonic() - one.saved_at > SAVE_SECONDS:
                 await self._save(one, page)
-            return 0.0 if page.more else IDLE
+            return 0.0 if page.more else self._idle
         LAG.labels(name).set(max(0.0, time.time() - min(event.recorded_at for event in page.events).timestamp()))
         if events:
             try:
@@ -217,7 +219,11 @@ class ConsumerRunner:
             log.info("the consumer goes on", consumer=name, failures=failures)
         one.pace.succeeded()
         await self._save(one, page)
-        return 0.0 if page.more else IDLE
+        return 0.0 if page.more else self._idle
+
+    @property
+    def _idle(self) -> float:
+        return IDLE_WHEN_BUSY if self._busy else IDLE
 
     def _look_at_load(self) -> None:
         (before, committed), now, total = self._looked, time.monotonic(), self._committed()
