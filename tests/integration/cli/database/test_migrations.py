@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from parley.auth.database import create_engine
@@ -51,6 +52,12 @@ async def test_migrations_lead_to_the_tables_in_code_and_can_be_taken_back(empty
 
     await asyncio.to_thread(migrations.upgrade, empty_database)
     await asyncio.to_thread(migrations.check, empty_database)
+
+
+def test_the_next_migration_has_a_number_of_its_own_behind_all_others() -> None:
+    url = "postgresql://nowhere"
+    known = [one.revision for one in ScriptDirectory.from_config(migrations.config(url)).walk_revisions()]
+    assert int(migrations.next_revision(url)) == int(max(known)) + 1
 
 
 async def test_migrators_started_together_wait_for_each_other(empty_database: str) -> None:
