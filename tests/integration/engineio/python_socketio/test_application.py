@@ -98,8 +98,10 @@ async def test_the_stock_python_client_sees_the_same_on_both_transports(server: 
         assert server.app.sio.transport(sid) == transport
     await until(lambda: sid in [left[0] for left in server.app.left])
     (left,) = [left for left in server.app.left if left[0] == sid]
-    # On a WebSocket this client closes before it has said that it leaves.
-    assert left[1:] == ("client disconnect" if transport == "polling" else "transport close", {"joined": True})
+    # Before Python 3.12 `wait_for` took a further task: this client closed a WebSocket before it said that it leaves.
+    reasons = {"client disconnect"} if transport == "polling" else {"client disconnect", "transport close"}
+    assert left[1] in reasons
+    assert left[2] == {"joined": True}
     async with python_client(server.url, transport, on={"question": answer}, namespaces=["/asking"]) as client:
         assert await client.call("ask_me", b"why?", namespace="/asking") == ("you said", ["because", b"why?"])
         assert asked == [b"why?"]
