@@ -13,12 +13,14 @@ depends_on = None
 # capital letters and compatibility forms are one. Not STRICT: then it becomes part of the statement that calls it, and
 # a name of ASCII costs no call.
 _MARKS = r"[\u0300-\u036f\u0591-\u05c7\u0640\u064b-\u065f\u0670\u00ad\u200b-\u200f\u2060\ufeff]"
+# Written as it is: a database of encoding SQL_ASCII, where names are only made small, knows no escape for it.
+_BELOW = "\u0345"
 _FOLDED = rf"""CREATE FUNCTION chat.folded(name text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE WHEN octet_length(name) = length(name) THEN lower(name) ELSE
     normalize(replace(replace(replace(replace(
       translate(lower(regexp_replace(
-        replace(normalize(name, NFKD), U&'\0345', 'ι'), '{_MARKS}', '', 'g'
+        replace(normalize(name, NFKD), '{_BELOW}', 'ι'), '{_MARKS}', '', 'g'
       )), 'ςøłđıð', 'σoldid'),
     'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th'), NFKC)
   END"""  # noqa: RUF001 - it is Greek

@@ -361,3 +361,15 @@ async def test_who_sends_or_fetches_slowly_keeps_nobody_else_out(rest: Rest):
     assert await anext(await fetching.bytes_of("u_ben", files[1], "file", 0, 6)) == b"fetched"
     await begun[0].aclose()
     await fetching.bytes_of("u_ann", files[0], "file", 0, 6)
+
+
+async def test_who_announces_more_than_their_quota_takes_no_place_of_others(
+    database_url: str, nats_url: str, bus: Bus, tmp_path: Path
+):
+    settings: dict[str, Any] = {"chat_upload_quota": 10, "chat_upload_total": 30}
+    async with running_rest(database_url, nats_url, bus, chat_uploads=str(tmp_path / "uploads"), **settings) as rest:
+        statuses = [(await rest.send("POST", "/uploads", announced(b"x" * 9)))[0] for _ in range(9)]
+        assert statuses == [200, *[409] * 8]
+        for other in ("ben", "cid"):
+            assert (await rest.send("POST", "/uploads", announced(b"x" * 9), user=other))[0] == 200
+        assert (await rest.send("POST", "/uploads", announced(b"x" * 9), user="dan"))[0] == 409, "there is no room"

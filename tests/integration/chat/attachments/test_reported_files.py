@@ -18,7 +18,7 @@ from parley.chat.moderation import reports
 from tests.support.bus import running_bus
 from tests.support.chat.erasing import erase
 from tests.support.chat.rest_api import Rest, running_rest
-from tests.support.chat.uploading import Sender, left
+from tests.support.chat.uploading import Sender, announced, left
 from tests.support.waiting import until
 
 VILE = b"a picture of something vile"
@@ -307,3 +307,33 @@ async def test_files_that_were_kept_are_removed_again_until_they_are_gone(
     assert scene.kept()
     await scene.pool.fetch("UPDATE chat.uploads SET expires_at = now() WHERE state = 'gone'")  # the minute is over
     assert (await scene.cleanup.look(), scene.kept()) == (1, False)
+
+
+async def test_two_who_report_each_other_do_not_fill_the_disk(database_url: str, own_nats: Any, directory: Path):
+    quota = 2 * len(VILE) + 6
+    settings = {"chat_uploads": str(directory), "chat_upload_quota": quota}
+    async with (
+        running_bus(own_nats.url, "auth") as bus,
+        running_rest(database_url, own_nats.url, bus, **settings) as rest,
+    ):
+        scene = await Scene(rest, directory, database_url).begin()
+
+        async def announces(size: int) -> bool:
+            announcement = announced(VILE) | {"size": size}
+            status, answer = await rest.send("POST", "/uploads", announcement, user="ben")
+            if status == 200:
+                await scene.ask("DELETE", f"/uploads/{answer['id']}", user="ben")
+                await scene.cleanup.look()
+            return status == 200
+
+        allowed: list[bool] = []
+        for number in range(4):
+            report = await scene.report(id=f"{number}")
+            await scene.delete()
+            await scene.resolve(report)
+            allowed.append(await announces(quota))
+            if number < 3:
+                scene.upload, scene.message = await scene.sent(VILE)
+        # As long as one who is reported may be innocent of it, nothing of it is in their way.
+        assert allowed == [True, True, False, False]
+        assert not await announces(len(VILE))

@@ -337,3 +337,55 @@ def test_a_consumer_that_wants_nearly_all_is_looked_through_no_more_for_than_it_
     assert next_scan(500, 500, 400) == 500
     assert next_scan(500, 500, 3) == 1000
     assert next_scan(SCAN // 2, 500, 0) == SCAN == next_scan(SCAN, 500, 0)
+
+
+def test_a_consumer_that_has_failed_is_handed_as_much_as_before_once_it_succeeds():
+    pace, scan = Pace(), SCAN
+
+    def hand_over() -> int:
+        """A page of a log in which it wants everything."""
+        nonlocal scan
+        found = min(pace.most, scan)
+        scan = next_scan(scan, pace.most, found)
+        return found
+
+    for _ in range(12):
+        hand_over()
+        pace.failed()
+    batches: list[int] = []
+    for _ in range(11):
+        batches.append(hand_over())
+        pace.succeeded()
+    assert (batches[0], batches[-1]) == (1, pacing.MOST)
+
+
+def test_large_events_behind_a_page_are_not_looked_through_again_and_again():
+    scan, looked_through, handed = SCAN, 0, 0
+    while handed < 1000:
+        # Eight of them fill a page.
+        found = min(8, scan)
+        looked_through += scan
+        handed += found
+        scan = next_scan(scan, pacing.MOST, found, cut=scan > 8)
+    assert looked_through < SCAN + 3 * handed
+
+
+async def test_what_takes_postgres_too_long_is_tried_with_fewer_events(database_url: str, nats_url: str, pool: Pool):
+    handed: list[int] = []
+
+    async def consume(events: list[LogEvent]) -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 200")
+            await connection.execute(f"SELECT pg_sleep({max(0, len(events) - 3)})")
+        handed.extend(event.sequence for event in events)
+
+    async with running_writer(database_url) as (writer, _), running_bus(nats_url, "chat") as bus:
+        room = await create(writer)
+        for number in range(8):
+            await send(writer, room, number)
+        runner = ConsumerRunner(bus, database_url, {"chat.slow": OwnConsumer("message.*", consume)})
+        task = asyncio.create_task(runner.run())
+        await until(lambda: handed == list(range(2, 10)), "it is handed all of it")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

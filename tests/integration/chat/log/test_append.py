@@ -8,12 +8,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from parley.chat.domain.batch import Accepted
+from parley.chat.domain.batch import Accepted, Submission
+from parley.chat.domain.draft import Drafts
 from parley.chat.domain.encoding.room_ids import LogSecret, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import ArchiveRoom
 from parley.chat.log import event_store, own_connection, statements
+from parley.chat.log import writer as writing
 from parley.chat.log.database import Pool
 from parley.chat.log.writer import COMMANDS_BY_WAY, SMALL_BATCH, Writer
 from parley.common.errors import Code, Reject
@@ -75,6 +77,24 @@ async def test_a_message_to_an_unknown_room_asks_once_and_then_goes_the_short_wa
         asked = Statements(monkeypatch).asked
         assert await send(writer, room, 1) == 2
     assert len(asked) == 2
+
+
+async def test_commands_of_who_is_no_member_have_nobodys_decided_twice(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    drafted: list[int] = []
+    draft = writing.draft
+
+    def counted(submissions: list[Submission], *how: Any) -> Drafts:
+        drafted.append(len(submissions))
+        return draft(submissions, *how)
+
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+        await send(writer, room, 0)
+        monkeypatch.setattr(writing, "draft", counted)
+        sent = await asyncio.gather(send(writer, room, 1), send(writer, room, 1, BEN), return_exceptions=True)
+    assert (sent[0], type(sent[1]), drafted) == (3, Reject, [2])
 
 
 async def test_what_is_known_of_a_room_is_not_trusted_when_it_changed_elsewhere(database_url: str):

@@ -80,7 +80,8 @@ async def test_a_page_is_bounded_by_bytes_but_has_one_event(session: Any):
     while not page.events:
         page = await reader.events(session, page.position, ALL, most=100, scan=1000)
     assert len(page.events) == 9
-    assert page.more
+    assert (page.more, page.cut) == (True, True)
+    assert not (await reader.events(session, BEGINNING, ALL, most=100, scan=5)).cut
     events, _ = await read_all(session, BEGINNING)
     assert len(events) == 24
 

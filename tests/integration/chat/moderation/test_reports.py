@@ -21,8 +21,10 @@ from parley.chat.moderation import reports
 from parley.chat.moderation.reports import ListReports, ReportMessage, ReportView, ResolveReport
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity
+from tests.support.bus import rejected
 from tests.support.chat.erasing import connected, erase
 from tests.support.chat.writing import ANN, BEN, create, running_writer
+from tests.support.waiting import until
 
 CAT, DAN, ADMIN = Identity("u_cat", "Cat"), Identity("u_dan", "Dan"), Identity("u_root", "Root", ("admin",))
 
@@ -188,3 +190,23 @@ async def test_what_was_edited_is_copied_as_it_was_when_it_was_reported(pool: Po
     await writer.submit(EditMessage("e3", room, VILE, "nothing", 2), BEN, "")
     (view,) = await queue(pool, DAN, room)
     assert [one.body for one in view.copy][:2] == ["hello you", "viler things"]
+
+
+async def test_a_report_that_waits_while_its_message_is_erased_copies_nothing(
+    database_url: str, pool: Pool, room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    turn = "hashtextextended('report' || 'u_cat', 0)"
+    monkeypatch.setattr(reports, "_TURN", f"SELECT set_config('lock_timeout', '0', true), {reports._TURN[7:]}")
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%report%'"
+    async with connected(database_url) as other:
+        await other.execute(f"SELECT pg_advisory_lock({turn})")
+        reporting = asyncio.create_task(report(pool, room))
+
+        async def waiting() -> bool:
+            return await other.fetchval(waits) > 0
+
+        await until(waiting, "another report of hers comes first")
+        await erase(database_url, Ledger(tmp_path / "ledger"), await erasures.request_user(other, "u_ben"))
+        await other.execute(f"SELECT pg_advisory_unlock({turn})")
+        assert (await rejected(reporting)).code is Code.NOT_FOUND
+        assert await other.fetchval("SELECT count(*) FROM chat.reports") == 0

@@ -29,6 +29,7 @@ from parley.common.wire.codec import decode
 from parley.common.wire.identity import Identity
 from parley.framework import Delivery, RoomPublisher
 from tests.support.bus import rejected
+from tests.support.chat.locking import locked
 from tests.support.chat.writing import ANN, BEN, create, running_writer, send
 from tests.support.waiting import until
 
@@ -300,3 +301,15 @@ async def test_erasing_a_user_or_a_room_erases_what_they_read(database_url: str,
             await wait_until_completed(database_url, ledger, everything, lambda _: None)
             for table in ("reads", "levels"):
                 assert await connection.fetchval(f"SELECT count(*) FROM chat.{table}") == 0, table
+
+
+async def test_what_is_being_stored_when_a_process_stops_is_stored_by_its_last_act(
+    database_url: str, pool: Pool, bus: Bus
+):
+    async with running_writer(database_url) as (writer, _):
+        room = await talk(writer, 3, BEN)
+    async with locked(database_url, "chat.reads") as waited_for, running(pool, bus) as cursors:
+        await cursors.read(BEN, MarkRead(room, 5))
+        await until(waited_for, "it is being stored")
+    await cursors.flush()
+    assert await stored(pool) == (5, 3)

@@ -25,12 +25,14 @@ from parley.chat.reading.thread_cursors import MarkThreadRead, ThreadCursors, Th
 from parley.chat.reading.thread_list import ListThreads
 from parley.common.errors import Code
 from parley.common.nats.bus import Bus
+from parley.common.process.tasks import Tasks
 from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.common.wire.identity import Identity
 from parley.framework import Delivery, RoomPublisher
 from tests.support.bus import rejected
 from tests.support.chat.bulk_rows import plan_of
+from tests.support.chat.locking import locked
 from tests.support.chat.writing import ANN, BEN, RecordingPublisher, create, running_writer
 from tests.support.waiting import until
 
@@ -297,3 +299,16 @@ async def test_threads_are_found_by_keys_whatever_is_known_of_the_tables(threads
                 for table in ("replies", "thread_followers", "thread_reads"):
                     assert f"Seq Scan on {table}" not in plan, plan
                 assert "replies_pkey" in plan, plan
+
+
+async def test_what_is_being_stored_when_a_process_stops_is_stored_by_its_last_act(database_url: str, threads: Threads):
+    root = await threads.do(BEN, SendMessage, "root")
+    last = await threads.do(ANN, SendMessage, "re", thread=root)
+    await threads.cursors.flush()
+    cursors = ThreadCursors(threads.pool, threads.cursors._rooms)
+    async with locked(database_url, "chat.thread_reads") as waited_for, Tasks() as tasks:
+        tasks.forever(cursors.run(), name="thread cursors")
+        await cursors.read(BEN, MarkThreadRead(threads.room, root, last))
+        await until(waited_for, "it is being stored")
+    await cursors.flush()
+    assert ("u_ben", last) in await threads.cursors_stored()

@@ -21,6 +21,7 @@ from parley.common.wire import subjects
 from parley.common.wire.codec import decode
 from parley.framework import Delivery, RoomPublisher
 from tests.support.bus import rejected
+from tests.support.chat.locking import locked
 from tests.support.chat.writing import ANN, BEN, create, running_writer
 from tests.support.waiting import until
 
@@ -90,3 +91,17 @@ async def test_drafts_are_bounded_and_only_for_rooms_that_one_may_see(
     monkeypatch.setattr(keeper._waiting, "_most", 1)
     await keeper.put(ANN, PutDraft(room, "x"))
     assert (await rejected(keeper.put(BEN, PutDraft(room, "x")))).code is Code.OVERLOADED
+
+
+async def test_what_is_being_stored_when_a_process_stops_is_stored_by_its_last_act(
+    database_url: str, pool: Pool, bus: Bus
+):
+    keeper = DraftKeeper(pool, RoomPublisher(bus, NAMESPACE), 1000)
+    async with running_writer(database_url) as (writer, _):
+        room = await create(writer)
+    async with locked(database_url, "chat.drafts") as waited_for, Tasks() as tasks:
+        tasks.forever(keeper.run(), name="drafts")
+        await keeper.put(ANN, PutDraft(room, "nearly done"))
+        await until(waited_for, "it is being stored")
+    await keeper.flush()
+    assert await bodies(keeper, ANN) == [(None, "nearly done")]

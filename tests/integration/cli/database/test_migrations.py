@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from parley.auth.database import create_engine
@@ -51,6 +52,12 @@ async def test_migrations_lead_to_the_tables_in_code_and_can_be_taken_back(empty
 
     await asyncio.to_thread(migrations.upgrade, empty_database)
     await asyncio.to_thread(migrations.check, empty_database)
+
+
+def test_the_next_migration_has_a_number_of_its_own_behind_all_others() -> None:
+    url = "postgresql://nowhere"
+    known = [one.revision for one in ScriptDirectory.from_config(migrations.config(url)).walk_revisions()]
+    assert int(migrations.next_revision(url)) == int(max(known)) + 1
 
 
 async def test_migrators_started_together_wait_for_each_other(empty_database: str) -> None:
@@ -125,3 +132,14 @@ def run_upgrade_process(url: str) -> None:
     """Upgrade in a process of its own, as three replicas would: Alembic's context is global to a process."""
     program = "import sys; from parley.cli.database.migrations import upgrade; upgrade(sys.argv[1])"
     subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60, capture_output=True)
+
+
+async def test_a_database_of_another_encoding_is_migrated_as_well(empty_database: str, postgres_url: str) -> None:
+    name = urlsplit(empty_database).path[1:]
+    await run_sql(
+        postgres_url,
+        f"DROP DATABASE {name}",
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'",
+    )
+    await asyncio.to_thread(migrations.upgrade, empty_database)
+    assert await run_sql(empty_database, "SELECT chat.folded('General')") == ["general"]

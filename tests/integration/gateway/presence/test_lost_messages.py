@@ -110,8 +110,16 @@ async def test_a_gateway_that_says_nothing_holds_nobody_up_and_its_users_are_gon
     here.fanout.enter(ann, second)
     answer_without = await here.look(ann, second)
     assert (answer_without.users, answer_without.partial) == ([("ann", "online")], True)
+    later = here.enter("ann", second)
+    assert (await here.look(later, second)).partial, "whoever looks later is told so as well"
     there.way.loses = lambda _subject: False
     await until(lambda: states(here, ann, answer.users) == {"ann": "online", "ben": "online"}, "it is heard again")
+
+    async def complete() -> bool:
+        found = await here.look(later, second)
+        return found.code == "" and not found.partial
+
+    await until(complete, "it has said whom it has in each room")
 
 
 async def test_who_has_left_a_room_is_not_told_of_what_follows_in_the_same_moment(pair: Pair, room: str):

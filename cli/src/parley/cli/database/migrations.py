@@ -42,12 +42,17 @@ def differs(database_url: str) -> bool:
     return False
 
 
+def next_revision(database_url: str) -> str:
+    """Return the number of the next migration."""
+    # Numbered instead of named at random, so that the directory shows their order. Some numbers were never used.
+    known = ScriptDirectory.from_config(config(database_url)).walk_revisions()
+    return f"{max(int(one.revision) for one in known) + 1:04d}"
+
+
 def revise(database_url: str, message: str) -> Path:
     """Write the migration from this fully migrated database to the tables in code. Returns its file."""
     settings = config(database_url)
-    # Numbered instead of named at random, so that the directory shows their order.
-    number = len(list(ScriptDirectory.from_config(settings).walk_revisions())) + 1
-    script = command.revision(settings, message, autogenerate=True, rev_id=f"{number:04d}")
+    script = command.revision(settings, message, autogenerate=True, rev_id=next_revision(database_url))
     if script is None or isinstance(script, list):
         raise RuntimeError("expected one migration")
     return Path(script.path)

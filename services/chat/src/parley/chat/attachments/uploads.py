@@ -48,10 +48,11 @@ CLAIM = "2 minutes"
 _FIELDS = "upload_id, name, type, size, state, created_at, expires_at, width, height, thumbnail, room_id, sequence"
 
 _LOCK_USER = "SELECT pg_advisory_xact_lock(hashtextextended('uploads of ' || $1, 0))"
-# Whoever is reported learns nothing of it: what is kept for moderators is not in their list, nor in their way.
 _USED = """
-SELECT coalesce(sum(size), 0)::bigint, count(*) FILTER (WHERE state IN ('pending', 'checking', 'ready'))
-FROM chat.uploads WHERE user_id = $1 AND state <> 'kept'
+SELECT coalesce(sum(size) FILTER (WHERE state <> 'kept'), 0)::bigint,
+  coalesce(sum(size) FILTER (WHERE state = 'kept'), 0)::bigint,
+  count(*) FILTER (WHERE state IN ('pending', 'checking', 'ready'))
+FROM chat.uploads WHERE user_id = $1
 """
 _TOTAL = "SELECT coalesce(sum(size), 0)::bigint FROM chat.uploads"
 _CREATE = """
@@ -143,21 +144,15 @@ class Uploads:
             raise Reject(Code.FORBIDDEN, "Files of this type are not taken.")
         if asked.size > self._settings.chat_upload_max_size:
             raise Reject(Code.PAYLOAD_TOO_LARGE, f"A file is at most {self._settings.chat_upload_max_size} bytes.")
-        upload = uuid4()
+        upload, digest = uuid4(), bytes.fromhex(asked.sha256)
         async with self._pool.acquire() as connection:
             await self._check_total(connection, asked.size)
-            async with connection.transaction():
-                # Announcements of one user come one after the other, or two at once would both find room.
-                await connection.execute(_LOCK_USER, user_id)
-                used, waiting = await connection.fetchrow(_USED, user_id)
-                if waiting >= MAX_WAITING:
-                    raise Reject(Code.LIMIT_EXCEEDED, f"At most {MAX_WAITING} uploads wait to be attached.")
-                if used + asked.size > self._settings.chat_upload_quota:
-                    raise Reject(
-                        Code.LIMIT_EXCEEDED, f"Your files are at most {self._settings.chat_upload_quota} bytes."
-                    )
-                row = (upload, user_id, asked.name, kind, asked.size, bytes.fromhex(asked.sha256), PENDING_SECONDS)
-                expires_at = await connection.fetchval(_CREATE, *row)
+            try:
+                expires_at = await self._announce(connection, (upload, user_id, asked.name, kind, asked.size, digest))
+            except BaseException:
+                # Who announces more than they may takes no place of others.
+                self._total -= asked.size
+                raise
         if (url := self._store.address_for_sending(upload, PENDING_SECONDS)) is not None:
             return UploadPlace(upload, expires_at, url=url)
         return UploadPlace(upload, expires_at, parts_of(asked.size), PART)
@@ -243,6 +238,22 @@ class Uploads:
             log.error("no room for uploads", used=self._total, most=most)
             raise Reject(Code.LIMIT_EXCEEDED, "This server has no room for more files.")
         self._total += size
+
+    async def _announce(self, connection: Any, row: tuple[Any, ...]) -> datetime:
+        """Keep an announcement within its user's quota, and return until when it waits. Raises `Reject`."""
+        _, user_id, _, _, size, _ = row
+        quota = self._settings.chat_upload_quota
+        async with connection.transaction():
+            # Announcements of one user come one after the other, or two at once would both find room.
+            await connection.execute(_LOCK_USER, user_id)
+            used, kept, waiting = await connection.fetchrow(_USED, user_id)
+            if waiting >= MAX_WAITING:
+                raise Reject(Code.LIMIT_EXCEEDED, f"At most {MAX_WAITING} uploads wait to be attached.")
+            # Whoever is reported learns nothing of it: what is kept for moderators is not in their list, nor in
+            # their way. But two who report each other would fill the disk, so it is once as much as their quota.
+            if used + max(0, kept - quota) + size > quota:
+                raise Reject(Code.LIMIT_EXCEEDED, f"Your files are at most {quota} bytes.")
+            return await connection.fetchval(_CREATE, *row, PENDING_SECONDS)
 
 
 @contextmanager

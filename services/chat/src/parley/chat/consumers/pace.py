@@ -6,6 +6,7 @@
     | the first failure      | as many                             | `FIRST_PAUSE`                               |
     | each further failure   | half as many, at last a single one  | twice the one before, up to `LONGEST_PAUSE` |
     | no service answers     | as many                             | twice the one before, up to `AWAY_PAUSE`    |
+    | Postgres fails         | half as many                        | the runner's                                |
 
 So an event that cannot be processed is alone in its batch at last, and operators can be told which it is.
 """
@@ -22,14 +23,17 @@ SCAN = 20_000
 """Events that are looked through for a batch at most. Around a page, some two thousand others are read in vain."""
 
 
-def next_scan(scan: int, most: int, found: int) -> int:
+def next_scan(scan: int, most: int, found: int, *, cut: bool = False) -> int:
     """Return how many events to look through for the next batch, when `scan` of them had `found` wanted ones.
 
-    A batch has at most `most`, and what was looked through beyond them is looked through again.
+    A batch has at most `most`, and may be `cut` earlier by its bytes; what was looked through beyond it is looked
+    through again. Fewer than `most` are looked through only until batches are as large again as before.
     """
     if found >= most:
         return most
-    return scan if 2 * found >= scan else min(SCAN, 2 * scan)
+    if cut:
+        return max(1, found)
+    return scan if 2 * found >= scan >= most else min(SCAN, 2 * scan)
 
 
 class Pace:
@@ -50,8 +54,12 @@ class Pace:
         self.failures += 1
         # The first failure may have any cause, so only further ones make the batches smaller.
         if self.failures > 1:
-            self.most = max(1, self.most // 2)
+            self.shorten()
         return self._lengthen(LONGEST_PAUSE)
+
+    def shorten(self) -> None:
+        """Take half as many events at once: what was too much for a statement's time is too much each time."""
+        self.most = max(1, self.most // 2)
 
     def away(self) -> float:
         """Note that no service took the batch. Returns the seconds to wait."""

@@ -194,7 +194,7 @@ class ConsumerRunner:
             page = await one.tail.events(
                 connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=one.wanted
             )
-        one.scan = next_scan(one.scan, one.pace.most, len(page.events))
+        one.scan = next_scan(one.scan, one.pace.most, len(page.events), cut=page.cut)
         # An event that was erased before it was handed over has nothing left to process.
         events = [event for event in page.events if event.event_id != one.row.skip and not event.erased]
         if not page.more:
@@ -211,6 +211,9 @@ class ConsumerRunner:
                 await self._consume(name, [_log_event(event) for event in events])
             except Reject as rejection:
                 return await self._failed(one, events, rejection)
+            except DATABASE_ERRORS:
+                one.pace.shorten()
+                raise
         CONSUMED.labels(name, "done").inc(len(events))
         if failures := one.pace.failures:
             log.info("the consumer goes on", consumer=name, failures=failures)

@@ -184,11 +184,15 @@ class HeadsPage(NamedTuple):
 
 
 class EventsPage(NamedTuple):
-    """The events beyond a position, those of each room in order. Reading goes on at `position`."""
+    """The events beyond a position, those of each room in order. Reading goes on at `position`.
+
+    If the page is `cut`, further wanted events were found that did not fit it.
+    """
 
     events: list[Recorded]
     position: Position
     more: bool
+    cut: bool = False
 
 
 class Tail:
@@ -248,7 +252,8 @@ class Tail:
         if last is not None and events:
             events += await self._earlier(connection, events, position, last, kinds)
         events.sort(key=lambda event: (event.room_id, event.sequence))
-        return EventsPage(events, position.after(snapshot, below, last), last is not None or below < snapshot.next)
+        more = last is not None or below < snapshot.next
+        return EventsPage(events, position.after(snapshot, below, last), more, first["cut"])
 
     async def summarize(self, connection: Any) -> None:
         """Make Postgres summarize the blocks that were appended. Without summaries each page would scan all of them."""

@@ -320,9 +320,10 @@ class Writer:
         connection = await self._connected()
         eligible = candidates(submissions)
         drafts = draft(submissions, eligible, self._known.find)
-        if drafts.unknown:
-            # It is read in one statement for all, as in a process that has just started.
-            for room in await event_store.recall(connection, drafts.unknown):
+        # It is read in one statement for all, as in a process that has just started. Of who is in no room there is
+        # nothing to be learned, and nobody else's commands are decided once more because of them.
+        if drafts.unknown and (rooms := await event_store.recall(connection, drafts.unknown)):
+            for room in rooms:
                 self._known.learn(room, room.changed)
             drafts = draft(submissions, eligible, self._known.find)
         if not drafts.rooms:

@@ -174,23 +174,14 @@ async def report(pool: Pool, identity: Identity, said: ReportMessage) -> Reporte
     """Keep a report with a copy of the message. Raises `Reject`."""
     checked_text(said.comment)
     room = key_of(said.room)
-    rows = await pool.fetch(_MESSAGE, identity.user_id, room, said.message)
-    if not rows:
-        raise no_such_room()
-    found = [one for row in rows if row["sequence"] is not None and not (one := recorded_row(row)).erased]
-    present = {row["sequence"]: row["present"] for row in rows}
-    message = next((one for one in found if one.sequence == said.message), None)
-    if message is None:
-        raise Reject(Code.NOT_FOUND, "There is no such message.")
-    if message.actor_id == identity.user_id:
-        raise Reject(Code.INVALID_PAYLOAD, "A report is about what others wrote.")
-    place = found.index(message)
-    around = found[max(0, place - AROUND) : place + AROUND + 1]
     key = event_id(room, identity.user_id, said.id)
     async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
         await connection.execute(_TURN, identity.user_id)
         # So that whoever is about to be erased is known here, or their erasure finds this report.
         await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", GATE)
+        # And read here, or an erasure that is over by now would leave what it took out of the log in the copy.
+        rows = await connection.fetch(_MESSAGE, identity.user_id, room, said.message)
+        message, around = _reported(rows, identity, said)
         if any(one.covers(message) or one.user_id == identity.user_id for one in await open_erasures(connection)):
             raise Reject(Code.FORBIDDEN, "What this user wrote is being erased.")
         earlier = await connection.fetchrow(_SAME, room, key)
@@ -199,6 +190,7 @@ async def report(pool: Pool, identity: Identity, said: ReportMessage) -> Reporte
                 raise Reject(Code.ID_CONFLICT)
             return Reported(key)
         files = await _files(connection, message)
+        present = {row["sequence"]: row["present"] for row in rows}
         copy = [_copy(one, present[one.sequence], files if one is message else None) for one in around]
         inserted = await connection.execute(
             _INSERT, room, key, message.sequence, message.recorded_at, message.actor_id,
@@ -242,6 +234,20 @@ async def resolve(pool: Pool, identity: Identity, said: ResolveReport) -> Report
         if row is None:
             raise Reject(Code.NOT_FOUND, "There is no such report.")
         return _view(row, await open_erasures(connection), administers=administers)
+
+
+def _reported(rows: list[Any], identity: Identity, said: ReportMessage) -> tuple[Recorded, list[Recorded]]:
+    """Return the message that is reported, and it with those around it. Raises `Reject`."""
+    if not rows:
+        raise no_such_room()
+    found = [one for row in rows if row["sequence"] is not None and not (one := recorded_row(row)).erased]
+    message = next((one for one in found if one.sequence == said.message), None)
+    if message is None:
+        raise Reject(Code.NOT_FOUND, "There is no such message.")
+    if message.actor_id == identity.user_id:
+        raise Reject(Code.INVALID_PAYLOAD, "A report is about what others wrote.")
+    place = found.index(message)
+    return message, found[max(0, place - AROUND) : place + AROUND + 1]
 
 
 async def _files(connection: Any, message: Recorded) -> tuple[Attachment, ...]:

@@ -135,6 +135,8 @@ class ReadCursors:
 
     def sent(self, appended: Iterable[Recorded]) -> None:
         """Move the cursors of those who sent messages past these."""
+        if len(self._sent) >= MOST:
+            self._take_sent()  # what is stored takes long; here it is bounded
         sent = self._sent
         for recorded in appended:
             if recorded.type == MessageSent.TYPE and recorded.actor_id:
@@ -192,6 +194,9 @@ class ReadCursors:
             outages.note(error)
             waiting.put_back(cursors)
             return
+        except asyncio.CancelledError:
+            waiting.put_back(cursors)  # the process stops, and stores once more what waits
+            raise
         except Exception:
             log.exception("cannot store how far users have read")
             return

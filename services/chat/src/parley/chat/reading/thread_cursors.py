@@ -127,6 +127,9 @@ class ThreadCursors:
             outages.note(error)
             self._waiting.put_back(cursors)
             return
+        except asyncio.CancelledError:
+            self._waiting.put_back(cursors)  # the process stops, and stores once more what waits
+            raise
         except Exception:
             log.exception("cannot store how far users have read threads")
             return

@@ -19,12 +19,14 @@ from parley.common.batch_loader import BatchLoader
 from parley.common.rate_limiter import RateLimiter
 from parley.common.wire import subjects
 from parley.common.wire.presence import MAX_LISTED, PresenceChoice, ShownState
-from parley.framework import Code, Emitter, Identity, Reject, UserPresence, get_logger
+from parley.framework import Code, Emitter, Identity, PresentUsers, Reject, UserPresence, get_logger
 
 log = get_logger(__name__)
 
 ROOMS_AT_ONCE = 20
 """Rooms in one question to the gateways."""
+USERS_AT_ONCE = 200
+"""Users in one question to the gateways about what they are shown as themselves."""
 HELD = 1.0
 """Seconds for which an answer is given again."""
 MAX_HELD = 200_000
@@ -82,11 +84,13 @@ class PresentMembers:
         self._everybody = everybody
         self._places = places
         self._loader = BatchLoader[str, _Answer](self._ask, ROOMS_AT_ONCE)
+        self._owners = BatchLoader[str, PresentUsers](self._ask_everybody, USERS_AT_ONCE)
         self._held: dict[str, tuple[float, _Answer]] = {}
 
     async def close(self) -> None:
         """Ask no more."""
         await self._loader.close()
+        await self._owners.close()
 
     async def page(self, identity: Identity, asked: ListPresence) -> PresencePage:
         """Return who of a room is there, to a member.
@@ -104,8 +108,7 @@ class PresentMembers:
         """Return what a user is shown as. Raises `Reject(rate_limited)`."""
         self._take(identity)
         # Every connection of a user is in the user's own room, and nobody else's is.
-        room = subjects.user_room(identity.user_id)
-        found = (await self._everybody.present(room))[room]
+        found = await self._owners.load(subjects.user_room(identity.user_id)) or PresentUsers({}, partial=True)
         entry = found.entries.get(identity.user_id)
         choice = msgspec.convert(entry.state, PresenceChoice) if entry is not None and entry.since else "automatic"
         return OwnPresenceState(found.shown().get(identity.user_id, "offline"), choice, found.partial)
@@ -143,10 +146,13 @@ class PresentMembers:
             return held[1]
         return await self._loader.load(room) or _Answer([], partial=True)
 
+    async def _ask_everybody(self, rooms: list[str]) -> Mapping[str, PresentUsers]:
+        return await self._everybody.present(*rooms)
+
     async def _ask(self, rooms: list[str]) -> Mapping[str, _Answer]:
         found = {
             room: _Answer([UserPresence(*user) for user in sorted(present.shown().items())], present.partial)
-            for room, present in (await self._everybody.present(*rooms)).items()
+            for room, present in (await self._ask_everybody(rooms)).items()
         }
         now = time.monotonic()
         held = {room: one for room, one in self._held.items() if now < one[0]}

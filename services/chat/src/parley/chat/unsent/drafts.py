@@ -157,6 +157,9 @@ class DraftKeeper:
             outages.note(error)
             self._waiting.put_back(drafts)
             return
+        except asyncio.CancelledError:
+            self._waiting.put_back(drafts)  # the process stops, and stores once more what waits
+            raise
         told = [
             (subjects.user_room(place.user_id), Delivery([RoomEvent("draft", _encoded(place, said), volatile=True)]))
             for place, said in drafts.items()

@@ -51,6 +51,8 @@ class _Shown:
     room: LookedRoom
     awaited: set[str]
     """The gateways that have not said yet whom they have."""
+    missing: set[str] = field(default_factory=set[str])
+    """Those of them that are waited for no more."""
     waiting: list[tuple[Connection, str]] = field(default_factory=list[tuple[Connection, str]])
     """Who waits for the first answer, each with its inbox."""
     unused_since: float = float("inf")
@@ -90,7 +92,7 @@ class ShownRooms:
         full = len(self._rooms) >= MAX_LOOKED or self._entries >= MAX_ENTRIES
         return Code.OVERLOADED if full and key not in self._rooms else None
 
-    def look(self, connection: Connection, key: RoomKey, inbox: str, living: Iterable[str], now: float) -> bool:
+    def look(self, connection: Connection, key: RoomKey, inbox: str, living: AbstractSet[str], now: float) -> bool:
         """Begin to show a connection a room. Returns whether nobody here has looked at it before.
 
         Then it is answered when all `living` gateways have said whom they have.
@@ -100,6 +102,7 @@ class ShownRooms:
             shown = self._rooms[key] = _Shown(LookedRoom(self._linger), {self._me, *living})
             LOOKED.set(len(self._rooms))
         shown.unused_since = float("inf")
+        shown.missing.intersection_update(living)
         self.lookers.add(connection, key, now)
         shown.waiting.append((connection, inbox))
         if not shown.awaited:
@@ -112,7 +115,8 @@ class ShownRooms:
         if shown is None:
             return set()
         missing, shown.awaited = shown.awaited, set()
-        self._answer(key, shown, now, partial=bool(missing))
+        shown.missing |= missing
+        self._answer(key, shown, now)
         return missing
 
     def take(self, gateway: str, parts: Iterable[PresencePart], now: float) -> None:
@@ -127,6 +131,7 @@ class ShownRooms:
             self._unsettled[key] = None
             if not part.more:
                 shown.awaited.discard(gateway)
+                shown.missing.discard(gateway)
             if not shown.awaited:
                 self._answer(key, shown, now)
 
@@ -179,14 +184,14 @@ class ShownRooms:
             waits.append(PAUSE)
         return min(waits, default=None)
 
-    def _answer(self, key: RoomKey, shown: _Shown, now: float, *, partial: bool = False) -> None:
+    def _answer(self, key: RoomKey, shown: _Shown, now: float) -> None:
         """Answer those who wait, once those who look already were told what has changed, so that all know the same."""
         if not shown.waiting:
             return
         waiting, shown.waiting = shown.waiting, []
         self._settle(key, shown, now)
         users = [(user.id, user.state) for user in shown.room.shown()]
-        result = LookResult(self._me, 1, users, shown.room.count, partial=partial)
+        result = LookResult(self._me, 1, users, shown.room.count, partial=bool(shown.missing))
         for connection, inbox in waiting:
             if (looker := self.lookers.of(key).get(connection)) is not None:
                 looker.since, looker.answered = now, True
