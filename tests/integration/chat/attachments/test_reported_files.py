@@ -25,11 +25,6 @@ VILE = b"a picture of something vile"
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "uploads"
-
-
-@pytest.fixture
 async def rest(database_url: str, own_nats: Any, directory: Path) -> AsyncIterator[Rest]:
     async with (
         running_bus(own_nats.url, "auth") as bus,

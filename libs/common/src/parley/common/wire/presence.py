@@ -23,10 +23,8 @@ import msgspec
 
 from parley.common.wire.codec import Wire
 
-PresenceState = Literal["online", "away", "dnd"]
-"""What a user who is there is shown as. `dnd` is "do not disturb"."""
 ShownState = Literal["online", "away", "dnd", "offline"]
-"""The same, and `offline` for somebody who is not there any more, or does not want to be seen."""
+"""What a user is shown as. `dnd` is "do not disturb", `offline` is who is not there, or does not want to be seen."""
 PresenceChoice = Literal["online", "away", "dnd", "invisible", "automatic"]
 """What a user may choose by hand: a state, not to be seen, or what their devices do."""
 
