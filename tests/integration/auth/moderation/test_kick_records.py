@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -204,18 +204,25 @@ async def test_a_crash_in_the_middle_of_many_leaves_nobody_who_is_written_down_c
 async def test_what_is_rolled_back_in_the_middle_of_many_is_not_kicked(auth: Auth, monkeypatch: pytest.MonkeyPatch):
     ids = sorted([(await auth.register(name))["user_id"] for name in ("ann", "ben", "cem")])
     monkeypatch.setattr(bulk, "AT_ONCE", 1)
-    begin, calls = auth.components.database.transaction, iter(range(99))
+    begin, write_order = auth.components.database.transaction, kick_records.write_order
+    failing = list[AsyncConnection]()
 
+    async def write_and_note(connection: AsyncConnection, *rest: Any, users: Sequence[str] = (), **more: Any) -> Any:
+        if [*users] == [ids[1]]:
+            failing.append(connection)
+        return await write_order(connection, *rest, users=users, **more)
+
+    # Others have transactions meanwhile, so it is not the second one that fails, but the one that is about the second.
     @asynccontextmanager
-    async def failing() -> AsyncGenerator[AsyncConnection]:
-        second = next(calls) == 1
+    async def transaction() -> AsyncGenerator[AsyncConnection]:
         async with begin() as connection:
             yield connection
-            if second:
+            if connection in failing:
                 raise Reject(Code.UNAVAILABLE)
 
     admin = await auth.admin_token()
-    monkeypatch.setattr(auth.components.database, "transaction", failing)
+    monkeypatch.setattr(kick_records, "write_order", write_and_note)
+    monkeypatch.setattr(auth.components.database, "transaction", transaction)
     answer = (await auth.post("/admin/kicks", {"users": ids}, admin)).json()
     assert [each["result"] for each in answer["results"]] == ["ok", "unavailable", "ok"]
     found = await report(auth, answer["kick_id"])
