@@ -224,11 +224,10 @@ async def test_an_erasure_goes_over_reports_at_once_for_readers_and_then_for_the
     async def gone() -> bool:
         # What was deleted before is found by looking, which happens twice a minute.
         await scene.cleanup.look()
-        return left(scene.directory) == []
+        return left(scene.directory) == [] and await scene.pool.fetchval("SELECT count(*) FROM chat.uploads") == 0
 
-    await until(gone, "the bytes are gone")
+    await until(gone, "the bytes are gone, and then the row")
     assert (await scene.fetched(file["url"]))[0] == 404
-    assert await scene.pool.fetchval("SELECT count(*) FROM chat.uploads") == 0
 
 
 async def test_files_of_a_message_that_is_deleted_while_a_report_names_them_wait_for_the_report(

@@ -117,7 +117,7 @@ def test_an_ack_id_that_is_too_long_is_its_senders_error(kind: str, digits: str)
 @pytest.mark.parametrize(
     "payload",
     ["[", "[]", "[1]", "[null]", '[["e"]]', '["e"', '["e",]', '["e" , ]', '["e"]x', '["e"] ["f"]', '["\\ud800"]',
-     '["\\x"]', '["e","\ud800"]', '["a\nb"]', "[" * 100_000 + "]" * 100_000],
+     '["\\x"]', '["e","\ud800"]', '["\ud800"]', '["\ud800",1]', '["a\nb"]', "[" * 100_000 + "]" * 100_000],
     ids=lambda payload: ascii(payload)[:20],
 )  # fmt: skip
 def test_a_bad_payload_is_its_senders_error_whom_the_head_tells(payload: str):

@@ -139,7 +139,7 @@ def read_event(text: str, start: int) -> tuple[str, bytes]:
     match = _NAME.match(text, start)
     if match is None:
         raise InvalidPayload("An event begins with its name, which is a string.")
-    event = match[1]
+    event = _encodable(match[1])
     if "\\" in event:
         try:
             event = _text.decode(f'"{event}"')
@@ -153,7 +153,7 @@ def read_usual_event(match: re.Match[str]) -> EventPacket:
     """Return the event of a packet that `USUAL_EVENT` matches. Raises `InvalidPayload`."""
     namespace, ack_id, event = match.group(1, 2, 4)
     args = _checked("[" + match.string[match.end() :])
-    return EventPacket(namespace or "/", None if ack_id is None else int(ack_id), event, args)
+    return EventPacket(namespace or "/", None if ack_id is None else int(ack_id), _encodable(event), args)
 
 
 def read_ack(text: str, start: int) -> bytes:
@@ -161,11 +161,21 @@ def read_ack(text: str, start: int) -> bytes:
     return _checked(text[start:])
 
 
-def _checked(payload: str) -> bytes:
+def _encodable(event: str) -> str:
+    if not event.isascii():
+        _encoded(event)
+    return event
+
+
+def _encoded(text: str) -> bytes:
     try:
-        encoded = payload.encode()
+        return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidPayload("Text may not hold half of a surrogate pair.") from error
+
+
+def _checked(payload: str) -> bytes:
+    encoded = _encoded(payload)
     if too_deep(encoded):
         raise InvalidPayload(f"A payload may be nested {MAX_DEPTH} levels deep.")
     return encoded
