@@ -122,16 +122,30 @@ def node_gathered_chat(
     return _node(around, base, "persisted-gathered.js")
 
 
-@contextmanager
-def parley_chat(around: Surroundings, base: Database, rooms: Sequence[str] = ()) -> Generator[Contestant]:
+def parley_chat(around: Surroundings, base: Database, rooms: Sequence[str] = ()) -> AbstractContextManager[Contestant]:
     """Gateway, auth and chat on NATS and Postgres, with a token for each client. Rooms without an id are made."""
-    with _parley(around, base, ("auth", "chat", "gateway")) as (parts, ports):
+    return _chat("parley", around, base, rooms, ("auth", "chat", "gateway"))
+
+
+def one_process_chat(
+    around: Surroundings, base: Database, rooms: Sequence[str] = ()
+) -> AbstractContextManager[Contestant]:
+    """The same services in one process, as `parley up` runs them."""
+    return _chat("one-process", around, base, rooms, ("one-process",))
+
+
+@contextmanager
+def _chat(
+    name: str, around: Surroundings, base: Database, rooms: Sequence[str], processes: Sequence[str]
+) -> Generator[Contestant]:
+    with _parley(around, base, processes) as (parts, ports):
+        front = processes[-1]
         tokens, names = around.directory / "tokens", around.directory / "rooms"
         tokens.write_text("".join(f"{token(f'user{n}')}\n" for n in range(around.clients)))
-        made = iter(_create_rooms(ports["chat"], sum(not room for room in rooms)))
+        made = iter(_create_rooms(ports.get("chat", ports[front]), sum(not room for room in rooms)))
         names.write_text("".join(f"{room or next(made)}\n" for room in rooms))
         yield Contestant(
-            "parley", ports["gateway"], parts, "gateway",
+            name, ports[front], parts, front,
             connect='40/chat,{"token":"%k"}',
             join=JOIN if rooms else "",
             message='42/chat,%m["message.send",{"id":"%um%m","room":"%g","body":"%t"}]',
@@ -174,15 +188,13 @@ def _parley(
             "PARLEY_AUTH_HS256_SECRET": SECRET,
             "PARLEY_AUTH_ADMIN_PASSWORD": "the password of nobody",
             "BENCH_LAG_FILE": str(around.lag_file),
+            "BENCH_DIRECTORY": str(around.directory),
         }
         parts = {"nats": child("nats-server"), "postgres": child("postgres")}
         for name, port in ports.items():
             # The gateway differs from `python -m parley.gateway` only by the watch on its event loop.
-            command = (
-                [sys.executable, SERVERS / "gateway.py"]
-                if name.startswith("gateway")
-                else [sys.executable, "-m", f"parley.{name}"]
-            )
+            script = {"gateway-2": "gateway.py", "gateway": "gateway.py", "one-process": "one_process.py"}.get(name)
+            command = [sys.executable, *([SERVERS / script] if script else ["-m", f"parley.{name}"])]
             log = around.directory / f"{name}.log"
             own = {**environment, "PARLEY_PORT": str(port), "PARLEY_INSTANCE": f"{name}-bench"}
             process = stack.enter_context(running(command, log, base.cores, own))

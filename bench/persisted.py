@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from chats import Database, copied, database, node_chat, node_gathered_chat, parley_chat
+from chats import Database, copied, database, node_chat, node_gathered_chat, one_process_chat, parley_chat
 from clients import clients, connect, phase
 from contestants import Contestant, Surroundings
 from durable_peers import ejabberd, jetstream
@@ -37,7 +37,7 @@ FROM generate_series(1, {events}) n
 """
 
 KEEPERS: dict[str, Start] = {"node": node_chat, "node-gathered": node_gathered_chat, "parley": parley_chat}
-OPTIONAL: dict[str, Start] = {"jetstream": jetstream, "ejabberd": ejabberd}
+OPTIONAL: dict[str, Start] = {"one-process": one_process_chat, "jetstream": jetstream, "ejabberd": ejabberd}
 """Servers that are measured only when they are named, and on a fresh database alone."""
 
 

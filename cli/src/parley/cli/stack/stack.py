@@ -219,7 +219,7 @@ async def _serve(
         async with Tasks() as tasks:
             if project.not_ready:
                 tasks.spawn(_tell_when_served(console, project, processes, endpoints, stops), name="wait for services")
-            await _serve_http(front, listener, embedded_servers, stops)
+            await serve_http(front, listener, embedded_servers, stops)
         with suppress(OSError):
             console.print("\nStopping…")
 
@@ -257,7 +257,7 @@ async def _until_ready(front: SinglePort) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _serve_http(
+async def serve_http(
     front: SinglePort, listener: socket.socket, embedded_servers: list[psutil.Process], stops: StopSignals
 ) -> None:
     """Serve until a stop signal. Raises `CommandFailure` if one of the embedded servers ends by itself."""

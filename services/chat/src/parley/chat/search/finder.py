@@ -36,8 +36,10 @@ AT_ONCE = 2
 """Searches that one process makes at a time, so that others who read have connections left."""
 WAITING, WAITING_EACH = 32, 4
 """Searches that are made or wait, and of one user."""
-ROUNDS = 4
-"""How often the index is asked for one page."""
+ROUNDS = 2
+"""How often the index is asked for one page, since it has to look into every room that may be read."""
+MORE = 6
+"""How many times a page's messages it is asked for, once some of those it found first turned out not to match."""
 PAGE_SECONDS = 0.5
 """After which a page ends with what was found."""
 STATEMENT_SECONDS = 2
@@ -57,7 +59,7 @@ STEPS = (8, 32, 128, 100_000)
 """Scopes that are looked into at once, those with the newest messages first. Common words are found in the first
 ones."""
 
-MOST_WALKED = 64
+MOST_WALKED = 16
 """Messages of one private room that are looked at one by one, before its part of the index is asked instead."""
 
 LOOKING = {
@@ -92,7 +94,8 @@ SELECT s.scope, coalesce(p.latest, q.recorded_at) FROM {_MAY_READ} LEFT JOIN LAT
 ) q ON true WHERE coalesce(p.latest, q.recorded_at) IS NOT NULL ORDER BY 2 DESC
 """
 # The limits make Postgres stop within a scope once a page of it is full: its parts come by the index in their order,
-# and none after the one that fills the page is looked into.
+# and none after the one that fills the page is looked into. OFFSET 0 keeps the times out of reach of the index by room
+# and time: in a log of a million messages Postgres would read all of that to narrow down what the terms have found.
 FIND = """
 SELECT hit.* FROM unnest($1::bigint[]) AS asked(scope) CROSS JOIN LATERAL (
   SELECT found.* FROM (
@@ -103,24 +106,31 @@ SELECT hit.* FROM unnest($1::bigint[]) AS asked(scope) CROSS JOIN LATERAL (
   ) p CROSS JOIN LATERAL (
     SELECT array_agg(term # p.scope # p.part) AS terms FROM unnest($2::bigint[]) AS term
   ) keys CROSS JOIN LATERAL (
-    SELECT s.room_id, s.sequence, s.text_sequence, s.recorded_at FROM chat.search s
-    WHERE s.terms @> keys.terms AND (s.recorded_at, s.room_id, s.sequence) < ($3::timestamptz, $4::bigint, $5::bigint)
+    SELECT s.room_id, s.sequence, s.text_sequence, s.recorded_at FROM (
+      SELECT * FROM chat.search WHERE terms @> keys.terms OFFSET 0
+    ) s
+    WHERE (s.recorded_at, s.room_id, s.sequence) < ($3::timestamptz, $4::bigint, $5::bigint)
       AND s.recorded_at >= $6::timestamptz AND s.recorded_at < $7::timestamptz
     ORDER BY s.recorded_at DESC, s.room_id DESC, s.sequence DESC LIMIT $8::int
   ) found LIMIT $8::int
 ) hit ORDER BY hit.recorded_at DESC, hit.room_id DESC, hit.sequence DESC LIMIT $8::int
 """
+_PART = """FROM chat.search_parts p
+WHERE p.scope = asked.scope AND p.starts <= least($3::timestamptz, $7::timestamptz) ORDER BY p.starts DESC"""
+_PART_TERMS = f"SELECT (SELECT array_agg(term # p.scope # p.part) FROM unnest($2::bigint[]) AS term) {_PART}"
 # The messages of a private room between two moments, the newest first, and which of them match; `seen` says how many it
-# looked at. Where a word is common this is much less than all messages of a part that have it.
+# looked at. Where a word is common this is much less than all messages of a part that have it. So few messages are
+# mostly in two parts; a message has the terms of its own part alone, so those of both are made once, and each is
+# compared. A room of which these messages are in more parts counts as one with too many.
 WALK = f"""
 SELECT asked.scope, walked.seen, hit.* FROM unnest($1::bigint[]) AS asked(scope) CROSS JOIN LATERAL (
-  SELECT count(*) AS seen, array_agg(sequence) FILTER (WHERE matches) AS sequences FROM (
-    SELECT s.sequence, s.terms @> (
-      SELECT array_agg(term # p.scope # p.part) FROM unnest($2::bigint[]) AS term CROSS JOIN (
-        SELECT scope, part FROM chat.search_parts WHERE scope = asked.scope AND starts <= s.recorded_at
-        ORDER BY starts DESC LIMIT 1
-      ) p
-    ) AS matches FROM chat.search s
+  SELECT ({_PART_TERMS} LIMIT 1) AS newest, ({_PART_TERMS} OFFSET 1 LIMIT 1) AS older,
+    (SELECT p.starts {_PART} OFFSET 1 LIMIT 1) AS older_starts OFFSET 0
+) keys CROSS JOIN LATERAL (
+  SELECT CASE WHEN min(recorded_at) < keys.older_starts THEN {MOST_WALKED} ELSE count(*) END AS seen,
+    array_agg(sequence) FILTER (WHERE matches) AS sequences
+  FROM (
+    SELECT s.sequence, s.recorded_at, s.terms @> keys.newest OR s.terms @> keys.older AS matches FROM chat.search s
     WHERE s.room_id = asked.scope AND (s.recorded_at, s.room_id, s.sequence) < ($3::timestamptz, $4::bigint, $5::bigint)
       AND s.recorded_at >= $6::timestamptz AND s.recorded_at < $7::timestamptz AND s.recorded_at <= $3::timestamptz
     ORDER BY s.recorded_at DESC LIMIT {MOST_WALKED}
@@ -279,17 +289,19 @@ async def _page(
     page = PageBytes()
     at: Hit | None = None
     for _ in range(ROUNDS):
-        # One more shows whether there are more at all. If some turned out not to match, more are asked for.
-        most = limit + 1 if at is None else 2 * limit
+        # One more shows whether there are more at all.
+        most = limit + 1 if at is None else MORE * limit
         hits = await newest_hits(connection, where, place, most)
-        found = await _read(connection, identity, hits)
-        for hit in hits:
-            message = _matching(found, hit, wanted)
-            taken = page.take([message], at_least_one=not messages) if message is not None else []
-            if message is not None and (len(messages) == limit or not taken):
-                return SearchPage(messages, more=True, next=at.cursor if at else None)
-            messages += taken
-            at = hit
+        for start in range(0, len(hits), 2 * limit):
+            some = hits[start : start + 2 * limit]
+            found = await _read(connection, identity, some)
+            for hit in some:
+                message = _matching(found, hit, wanted)
+                taken = page.take([message], at_least_one=not messages) if message is not None else []
+                if message is not None and (len(messages) == limit or not taken):
+                    return SearchPage(messages, more=True, next=at.cursor if at else None)
+                messages += taken
+                at = hit
         if len(hits) < most:
             return SearchPage(messages, more=False)
         place = hits[-1].recorded_at, hits[-1].room_id, hits[-1].sequence
