@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from parley.common.http.forwarded import TrustedProxies
 from parley.common.http.gate import HttpLimits
-from parley.common.http.server import HttpProtocol
+from parley.common.http.request_reader import HttpProtocol
 
 LIMITS = HttpLimits(head_bytes=4096, body_bytes=3000)
 
