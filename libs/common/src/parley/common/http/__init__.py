@@ -1,11 +1,8 @@
 """Serving HTTP, for the engine and all services. Nothing here knows what is served, nor NATS.
 
-Start with `api` if you write endpoints, with `counted_connection` if you want to know what becomes of a connection.
+Start with `api` if you write endpoints, with `connection` if you want to know what becomes of a connection.
 
-1. A connection, each stop a subclass of the one before: `counted_connection` is counted, refused and ended;
-   `request_turns` has its requests begin when it is their turn, and hands WebSockets over, most of which
-   `upgrade_request` reads at once; `request_reader` parses. What they may is decided by `gate` and `output_budget`;
-   `server` runs them all;
+1. `connection`: reads requests, under its limits and those of `output_budget`;
 2. `forwarded`, `addresses` and `address_ranges`: whom a request comes from;
 3. `api`: errors (as `problems`), tokens and correlation ids of an API; `bodies` and `json_input`: what clients send to
    it; `cors` and `api_page`: who may ask it from a page, and the page that shows it;

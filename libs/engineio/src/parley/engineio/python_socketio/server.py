@@ -23,7 +23,7 @@ import socketio
 from engineio.async_socket import AsyncSocket
 from socketio import packet as packets
 
-from parley.common.http.gate import HttpLimits
+from parley.common.http.connection.gate import HttpLimits
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.python_socketio import serving
 from parley.engineio.python_socketio.client import EngineClient

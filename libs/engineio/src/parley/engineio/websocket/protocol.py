@@ -1,8 +1,9 @@
 """The WebSocket transport of one client: an `asyncio.Protocol` between uvicorn's transport and a `Session`.
 
-`parley.common.http.request_turns` has read the request for an upgrade and hands it over with the transport (RFC 6455,
-section 4.2). The loop calls `data_received` and the other methods of `asyncio.Protocol`; the session calls those of
-`transports.Socket`; `ReadScheduler` calls `read_on`, and `WriteScheduler` `write` and `close_lost`. There is no task.
+`parley.common.http.connection.request_turns` has read the request for an upgrade and hands it over with the transport
+(RFC 6455, section 4.2). The loop calls `data_received` and the other methods of `asyncio.Protocol`; the session calls
+those of `transports.Socket`; `ReadScheduler` calls `read_on`, and `WriteScheduler` `write` and `close_lost`. There is
+no task.
 
 | state | `_session` | `_reader` | input | next |
 |---|---|---|---|---|

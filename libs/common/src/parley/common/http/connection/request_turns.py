@@ -18,10 +18,10 @@ from urllib.parse import unquote
 import httptools
 
 from parley.common.http.addresses import address_key
-from parley.common.http.counted_connection import CountedConnection, HeldFlow
+from parley.common.http.connection.counted_connection import CountedConnection, HeldFlow
+from parley.common.http.connection.gate import HttpLimits
+from parley.common.http.connection.upgrade_request import UpgradeRequest, read_upgrade
 from parley.common.http.forwarded import TrustedProxies
-from parley.common.http.gate import HttpLimits
-from parley.common.http.upgrade_request import UpgradeRequest, read_upgrade
 
 SLICE = 1024
 """Bytes outside of bodies that are parsed before the connection looks whether a request has begun."""

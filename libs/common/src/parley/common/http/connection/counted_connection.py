@@ -23,8 +23,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from parley.common.http.addresses import address_key, plain_address
+from parley.common.http.connection.gate import HTTP_LIMITED, HttpGate, HttpLimits
 from parley.common.http.forwarded import TrustedProxies
-from parley.common.http.gate import HTTP_LIMITED, HttpGate, HttpLimits
 from parley.common.http.output_budget import SMALL_UNREAD_BYTES
 from parley.common.http.problems import refusal
 

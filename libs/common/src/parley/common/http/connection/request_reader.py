@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from parley.common.http.counted_connection import HeldFlow
+from parley.common.http.connection.counted_connection import HeldFlow
+from parley.common.http.connection.gate import HttpLimits
+from parley.common.http.connection.request_turns import SLICE, ConnectionInTurns
 from parley.common.http.forwarded import TrustedProxies
-from parley.common.http.gate import HttpLimits
-from parley.common.http.request_turns import SLICE, ConnectionInTurns
 
 STEP = 64
 """The same for pipelined requests: each that waits behind another takes twenty times its bytes."""

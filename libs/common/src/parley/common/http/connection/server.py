@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from parley.common.http.connection.gate import HttpLimits
+from parley.common.http.connection.request_reader import HttpProtocol
 from parley.common.http.forwarded import TrustedProxies
-from parley.common.http.gate import HttpLimits
-from parley.common.http.request_reader import HttpProtocol
 
 KEEP_ALIVE = 75
 """Seconds for which an idle connection is kept: longer than the 60 s of load balancers, which must close first."""
