@@ -24,22 +24,9 @@ from parley.chat.log.event_store import recorded_row
 from parley.chat.log.statements import EVENT_COLUMNS
 from parley.chat.log.writer import Writer
 from parley.chat.search import finder
-from parley.chat.search.finder import (
-    BEHIND,
-    FIND,
-    LOOKING,
-    SESSION,
-    WAITING_EACH,
-    WALK,
-    Finder,
-    Search,
-    SearchPage,
-    local,
-    newest_hits,
-    place_of,
-    where_to_look,
-)
+from parley.chat.search.finder import WAITING_EACH, Finder, Search, SearchPage, newest_hits, place_of, where_to_look
 from parley.chat.search.parsed_query import parse
+from parley.chat.search.search_statements import BEHIND, FIND, LOOKING, SESSION, WALK, local
 from parley.chat.search.term_index import NAME, TermIndex
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity

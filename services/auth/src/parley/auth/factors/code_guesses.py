@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.attempt_counts import Throttled
-from parley.auth.tables import code_guesses
+from parley.auth.login_tables import code_guesses
 
 STRANGERS = 20
 KNOWN = 100

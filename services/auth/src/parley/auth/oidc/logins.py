@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
+from parley.auth.login_tables import login_codes, oidc_logins, provider_logouts, provider_sessions
 from parley.auth.metrics import LOGINS, outcome
 from parley.auth.oidc.provider import LoginSecrets, OpenIdProvider, challenge_of
 from parley.auth.oidc.provider_accounts import account_of
 from parley.auth.oidc.redirects import Destination, destination, with_query
-from parley.auth.tables import login_codes, oidc_logins, provider_logouts, provider_sessions, refresh_tokens
+from parley.auth.tables import refresh_tokens
 from parley.auth.tokens.secret_hash import secret_hash
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject

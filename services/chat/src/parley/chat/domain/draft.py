@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from parley.chat.domain.batch import Accepted, BatchDecision, Submission
+from parley.chat.domain.batch_state import Accepted, BatchDecision, Submission
 from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.room import ChatEvent, decide

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.attaching import Attachment
-from parley.chat.domain.batch import BatchDecision, LoadedState, Remembered, Submission
+from parley.chat.domain.batch_state import BatchDecision, LoadedState, Remembered, Submission
 from parley.chat.domain.draft import Draft, Drafts
 from parley.chat.domain.encoding.compact import pack, pack_user, unpack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent

@@ -32,7 +32,8 @@ from typing import Any, TypeVar, overload
 import asyncpg
 from prometheus_client import Counter, Histogram
 
-from parley.chat.domain.batch import Accepted, BatchDecision, LoadedState, Submission, decide_batch
+from parley.chat.domain.batch import decide_batch
+from parley.chat.domain.batch_state import Accepted, BatchDecision, LoadedState, Submission
 from parley.chat.domain.draft import Drafts, candidates, decision_of, draft
 from parley.chat.domain.encoding.room_ids import LogSecret
 from parley.chat.domain.room import ChatCommand

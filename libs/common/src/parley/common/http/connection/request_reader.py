@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
 from parley.common.http.connection.counted_connection import HeldFlow
 from parley.common.http.connection.gate import HttpLimits
 from parley.common.http.connection.request_turns import SLICE, ConnectionInTurns
@@ -143,7 +145,8 @@ class HttpProtocol(ConnectionInTurns):
             # Trailers, behind a chunked body (RFC 9112, section 7.1.2), come here as well.
             self._refuse(431, "headers", f"A request has at most {limit} headers.", own=self._in_body)
         else:
-            super().on_header(name, value)
+            # By its name: `super()` would look through two more classes, for each header of each request.
+            HttpToolsProtocol.on_header(self, name, value)
 
     def on_headers_complete(self) -> None:
         """Read what a proxy says of its client, and refuse a body that is too long before it comes."""
