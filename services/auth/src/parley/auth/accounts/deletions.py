@@ -22,7 +22,7 @@ from sqlalchemy import Row, delete, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts import bots
+from parley.auth.accounts.programs import bots
 from parley.auth.database import Database
 from parley.auth.tables import deletions, users
 from parley.common.process.logs import get_logger

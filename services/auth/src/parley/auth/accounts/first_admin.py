@@ -8,7 +8,7 @@ import sys
 from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.guessing.passwords import Passwords
 from parley.auth.database import STARTUP_LOCK, Database
 from parley.auth.login_tables import emails, mail_tokens, passkeys, provider_accounts, recovery_codes, totp
 from parley.auth.settings import AuthSettings

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.accounts import Accounts, require_strong
 from parley.auth.accounts.deletions import Deletions
-from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.sessions import Device
+from parley.auth.accounts.guessing.passwords import Passwords
+from parley.auth.accounts.sessions.sessions import Device
 from parley.auth.database import Database
 from parley.auth.full_admins import require_another_full_admin
 from parley.auth.login_tables import provider_accounts, provider_sessions

@@ -17,7 +17,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.attempt_counts import Throttled
+from parley.auth.accounts.guessing.attempt_counts import Throttled
 from parley.auth.login_tables import code_guesses
 
 STRANGERS = 20

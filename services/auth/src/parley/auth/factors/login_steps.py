@@ -10,9 +10,9 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.accounts import PASSWORD, require_strong
-from parley.auth.accounts.attempt_counts import AttemptLimit
-from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.sessions import Device, Grant, Sessions
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.passwords import Passwords
+from parley.auth.accounts.sessions.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
 from parley.auth.factors import spent_tickets
 from parley.auth.factors.factor_checks import PASSKEY, FactorChecks, ShownFactor

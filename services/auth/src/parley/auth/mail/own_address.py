@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
 from parley.auth.accounts.own_account import Proof, lock_proved
 from parley.auth.database import Database
 from parley.auth.email_address import mailbox_key, require_address

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, select, update
 
 from parley.auth.accounts.accounts import require_strong
-from parley.auth.accounts.attempt_counts import AttemptLimit
-from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.passwords import Passwords
 from parley.auth.database import Database
 from parley.auth.email_address import mailbox_key
 from parley.auth.login_tables import emails

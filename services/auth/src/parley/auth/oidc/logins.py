@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, delete, func, insert, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.sessions import Device, Grant, Sessions
+from parley.auth.accounts.sessions.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
 from parley.auth.login_tables import login_codes, oidc_logins, provider_logouts, provider_sessions
 from parley.auth.metrics import LOGINS, outcome

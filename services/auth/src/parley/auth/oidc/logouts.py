@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Table, delete, func, or_, select, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.sessions import EndedSession
+from parley.auth.accounts.sessions.sessions import EndedSession
 from parley.auth.database import Database
 from parley.auth.login_tables import login_codes, provider_accounts, provider_logouts, provider_sessions
 from parley.auth.oidc.provider_tokens import LogoutNotice, refused

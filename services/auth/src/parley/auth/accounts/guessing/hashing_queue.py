@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any, TypeVar
 
-from parley.auth.accounts.login_limits import KNOWN, Rank
+from parley.auth.accounts.guessing.login_limits import KNOWN, Rank
 from parley.common.errors import Code, Reject
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.refresh_seal import SESSION_PREFIX, OpenedToken, RefreshSeal
+from parley.auth.accounts.sessions.refresh_seal import SESSION_PREFIX, OpenedToken, RefreshSeal
 from parley.auth.database import Database
 from parley.auth.settings import AuthSettings
 from parley.auth.standing import require_not_banned
