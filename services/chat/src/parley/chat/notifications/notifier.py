@@ -123,6 +123,7 @@ class Notifier:
                 also = [one for one in dues if one.event.event_id == event.event_id]
                 await self._call(connection, event, also, due_to_present(event, online.get(event.event_id, ())))
                 dues.append(Due(EVERYBODY, "mention", event))  # whoever was called, now or before
+            # Read back, and not remembered: an attempt before this one may have appended them and died before it told.
             told = await inbox_store.appended(connection, dues)
             read = await _told_all_read(connection, gone)
         await self._tell(told)
@@ -178,6 +179,7 @@ class Notifier:
         while True:
             await asyncio.sleep(HEADS_SECONDS)
             try:
+                # Taken before it is waited for: what moves meanwhile is said with the next ones.
                 heads, self._moved = self._moved, {}
                 if heads and not await self._rooms.announce_heads(
                     [RoomHead(subjects.user_room(user_id), head) for user_id, head in heads.items()]

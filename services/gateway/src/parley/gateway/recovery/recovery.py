@@ -231,6 +231,7 @@ class Recovery:
             return None
         question = Recover(self._bus.run_address, namespace, user_id, recovery_token.pid, recovery_token.offset, "look")
         holder = recovery_token.holder
+        # It may have gone on from gateway to gateway. Each remembers the next one, and a circle ends by the bound.
         for _ in range(MAX_MOVES):
             answer = await self._ask(holder, question)
             if answer.sid:
@@ -313,9 +314,11 @@ class Recovery:
             return Recovered()
         if question.step == "look":
             return Recovered(connection.sid, rooms=list(connection.joined_ad_hoc or ()), identity=connection.identity)
+        # Nothing can get lost on the way to itself.
         if question.gateway == self._bus.run_address:
             self._drop(pid)
         else:
+            # Not dropped yet: the claim's answer may be lost, and then it is given back.
             parked.claimed_by = question.gateway
             parked.expires = min(parked.expires, time.monotonic() + CLAIMED_SECONDS)
             self._moved[pid] = question.gateway

@@ -129,6 +129,7 @@ class Fanout(Parking):
         whether that took any waiting. Raises `Reject` if NATS does not answer.
         """
         rooms = [self._room_for(namespace, name, UNKNOWN if head is None else head) for name, head in heads.items()]
+        # Counted, since several admissions may hold the same room open; the last one lets go of it.
         for room in rooms:
             room.awaited += 1
         try:
@@ -165,6 +166,7 @@ class Fanout(Parking):
         `joined` is the event with which its user became a member; the user may have left and come back after `after`.
         """
         self._enter(connection, room, head, after, hinted=False)
+        # The replay from `after` on may show a leave. That is not the end of the stay if a later join is known already.
         if (
             after is not None
             and after < joined - 1
@@ -433,6 +435,7 @@ class Fanout(Parking):
             self.on_uncertain_join(connection)
 
     def _send_missed(self, room: LocalRoom, connection: Connection, event: RoomEvent) -> None:
+        # As when it is delivered live: no older answer about memberships may undo it.
         if connection.identity.user_id in (event.joined_user, event.left_user):
             memory.note_change(connection, room.room, event.sequence, self._question_count)
         self._delivery.send_one(room, connection, event)

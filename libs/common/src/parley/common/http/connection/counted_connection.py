@@ -36,6 +36,7 @@ Many clients read no answer before they have sent everything. What this costs is
 
 _errors = logging.getLogger("uvicorn.error.requests")
 _errors.setLevel(logging.ERROR)
+# By uvicorn's state of a server, which all connections of that server share, and which goes with it.
 _gates: WeakKeyDictionary[Any, HttpGate] = WeakKeyDictionary()
 
 
@@ -257,6 +258,7 @@ class CountedConnection(HttpToolsProtocol):
         self._gate.bodies.stop(self)
 
     def _uncount(self) -> None:
+        # Once, whichever comes first: the hand-over to a WebSocket, or the end.
         if self._counted:
             self._counted = False
             self._gate.disconnected(self, self._key)

@@ -79,6 +79,7 @@ class HttpProtocol(ConnectionInTurns):
                 gate.parse_later(self._key, self.parse_on)
                 break
             left -= 1
+            # A body of a known length is one slice, however long it is: it is copied, and not parsed.
             end = position + max(STEP if _pipelined(rest, position) else SLICE, self._body_left)
             self._parse(rest[position:end])
             if self._upgrading:
@@ -165,6 +166,7 @@ class HttpProtocol(ConnectionInTurns):
             self._take_in_forwarded()
         for name, value in self.headers:
             if name == b"content-length":
+                # Digits, and one length alone: the parser refuses all else (RFC 9112, section 6.3).
                 self._body_left = int(value)
             elif name == b"upgrade":
                 # Found out once: uvicorn would search the headers three times in each request that upgrades.

@@ -42,6 +42,7 @@ class ConnectionInTurns(CountedConnection):
         self._gate.begin(self._turn_key, partial(self._start, cycle, app))
 
     def _start(self, cycle: Any, app: Any) -> None:
+        # Its turn may come late, when the client is gone or was refused.
         if not self.transport.is_closing():
             super()._start_asgi_task(cycle, app)
 
