@@ -110,4 +110,5 @@ def _usable(item: Mapping[str, Any]) -> PyJWK | None:
         key = PyJWK(dict(item))
     except Exception:  # noqa: BLE001 - PyJWT and what is below it raise whatever an odd key makes them; others serve
         return None
+    # A key for encryption signs nothing (RFC 7517, section 4.2).
     return key if key.algorithm_name in ALGORITHMS and item.get("use", "sig") == "sig" else None

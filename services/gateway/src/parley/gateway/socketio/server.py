@@ -205,6 +205,7 @@ class SocketIoServer:
     def message_received(self, session: Session, data: str | bytes) -> None:
         """Take a packet of a client, or an attachment of one."""
         client: Client = session.client
+        # Socket.IO v5 protocol, "Packet encoding": the attachments follow their packet, with nothing in between.
         if client.unfinished is not None:
             self._attach(client, client.unfinished, data)
             return
@@ -233,6 +234,7 @@ class SocketIoServer:
         if not session.over:
             # Out and in again, which puts it last: the dict has the order of the times.
             self._unjoined.pop(session, None)
+            # All wait equally long, so a dict in the order of insertion is a queue by time.
             self._unjoined[session] = self.engine.clock() + self._settings.gateway_connect_timeout
             self._watch()
 
@@ -262,6 +264,7 @@ class SocketIoServer:
         if head.attachments > self._settings.gateway_max_attachments:
             session.close(DisconnectReason.ATTACHMENTS)
             return
+        # Before its payload is looked at: what a client may not send must not cost more than its head.
         within_rates = self._spend(client, len(text))
         if head.namespace not in client.namespaces:
             # It was sent before the client had joined, or after it had left, and Socket.IO ignores such packets.
@@ -451,6 +454,8 @@ class SocketIoServer:
             refusal = Reject(Code.INVALID_PAYLOAD, f"A query has at most {MAX_FIELDS} fields.")
             self.refuse(client, namespace, refusal)
             return
+        # Socket.IO v5 protocol, "Connection to a namespace": it is answered with CONNECT or CONNECT_ERROR, by an
+        # attempt.
         self._events.connect(client, namespace, auth)
         attempt = client.namespaces.get(namespace)
         # The payload is kept until the client is let in, however long auth and the service take.
