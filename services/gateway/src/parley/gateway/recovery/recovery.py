@@ -75,6 +75,8 @@ class RecoveryToken(NamedTuple):
         The gateway that sent the last event has the connection. Without an event, the gateway that gave the pid knows
         where the connection is.
         """
+        # An offset is a run's address, `-` and a number (`PacketHistory`), and a pid an address, `.` and a secret
+        # (`begin`).
         return self.offset.rpartition("-")[0] or self.pid.rpartition(".")[0]
 
 
@@ -167,6 +169,7 @@ class Recovery:
         """
         if connection.namespace in self._seconds:
             connection.pid = pid or f"{self._bus.run_address}.{secrets.token_urlsafe(15)}"
+            # Whatever was sent here before is not for it: it lacks what comes behind this number.
             connection.first_offset = self._histories[connection.namespace].number
             connection.came_with = offset
             if connection.pid in self._parked:
@@ -179,6 +182,7 @@ class Recovery:
         # A connection that is not parked is simply ended, so the limit costs clients a new connection and nothing else.
         if self._live.pop(connection.pid, None) is None or not recoverable or len(self._parked) >= MAX_PARKED:
             return False
+        # Noted before it is parked, which takes it out of the rooms that have a log.
         rooms = {*connection.rooms, connection.sid}
         heads = self._parking.park(connection)
         expires = time.monotonic() + self._seconds[connection.namespace]
