@@ -20,9 +20,7 @@ from parley.common.process.logs import get_logger
 
 log = get_logger(__name__)
 
-ALGORITHMS = frozenset(
-    ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"),
-)
+ALGORITHMS = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"))
 """Public-key algorithms only: a published key must never serve as an HMAC secret."""
 MAX_AGE = 600.0
 """Seconds after which the keys are fetched again."""

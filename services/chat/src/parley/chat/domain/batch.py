@@ -16,20 +16,9 @@ from parley.chat.domain.messages.amendments import amend
 from parley.chat.domain.messages.decisions import MessageEvent
 from parley.chat.domain.messages.known import RoomMessages
 from parley.chat.domain.people.direct import OpenDirect
-from parley.chat.domain.room import (
-    ChatEvent,
-    changed_member,
-    decide,
-    evolve,
-    sequence_when_done,
-)
+from parley.chat.domain.room import ChatEvent, changed_member, decide, evolve, sequence_when_done
 from parley.chat.domain.rooms import CreateRoom, RoomArchived, RoomCreated, RoomUnarchived
-from parley.chat.domain.state import (
-    NO_UPLOADS,
-    DecisionContext,
-    Room,
-    UserLimits,
-)
+from parley.chat.domain.state import NO_UPLOADS, DecisionContext, Room, UserLimits
 from parley.common.errors import Code, Reject
 from parley.common.wire.rooms import MembershipChange
 

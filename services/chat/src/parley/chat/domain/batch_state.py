@@ -15,18 +15,8 @@ from parley.chat.domain.encoding.room_ids import LogSecret, event_id
 from parley.chat.domain.erasure import drop_texts
 from parley.chat.domain.messages.known import RoomMessages
 from parley.chat.domain.people.invites import CreateInvite
-from parley.chat.domain.room import (
-    ChatCommand,
-    needs,
-    room_of,
-)
-from parley.chat.domain.state import (
-    Invite,
-    Needs,
-    Restrictions,
-    Room,
-    Screened,
-)
+from parley.chat.domain.room import ChatCommand, needs, room_of
+from parley.chat.domain.state import Invite, Needs, Restrictions, Room, Screened
 from parley.common.errors import Reject
 from parley.common.wire.identity import Identity
 from parley.common.wire.rooms import MembershipChange

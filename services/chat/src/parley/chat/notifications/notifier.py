@@ -43,17 +43,7 @@ from parley.chat.notifications.rules import (
 from parley.chat.reading.read_store import MovedCursor
 from parley.common.process.outage_log import OutageLog
 from parley.common.wire import subjects
-from parley.framework import (
-    Code,
-    Delivery,
-    Identity,
-    LogEvent,
-    Reject,
-    RoomEvent,
-    RoomHead,
-    RoomPublisher,
-    get_logger,
-)
+from parley.framework import Code, Delivery, Identity, LogEvent, Reject, RoomEvent, RoomHead, RoomPublisher, get_logger
 
 log = get_logger(__name__)
 outages = OutageLog(log, "cannot delete old notifications")

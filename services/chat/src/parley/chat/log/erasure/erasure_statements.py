@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from parley.chat.domain.encoding.event_codec import CODEC
-from parley.chat.domain.erasure import (
-    ABOUT_MESSAGES,
-    ABOUT_USERS,
-    KEEPING_TYPES,
-    NAMING_TYPES,
-    TEXT_TYPES,
-    TEXTS,
-)
+from parley.chat.domain.erasure import ABOUT_MESSAGES, ABOUT_USERS, KEEPING_TYPES, NAMING_TYPES, TEXT_TYPES, TEXTS
 from parley.chat.domain.messages.reactions import ReactionAdded
 from parley.chat.domain.rooms import RoomCreated
 from parley.chat.log.erasure.erasures import COVERS, EDITS, MESSAGES, numbers_of

@@ -28,14 +28,7 @@ from parley.chat.domain.encoding.compact import pack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.encoding.room_ids import FIRST_ROOM, LogSecret, event_id, public_room_id
-from parley.chat.domain.erasure import (
-    NAMING_TYPES,
-    TEXTS,
-    Erasure,
-    ErasureScope,
-    ranges,
-    text_of,
-)
+from parley.chat.domain.erasure import NAMING_TYPES, TEXTS, Erasure, ErasureScope, ranges, text_of
 from parley.chat.domain.erasure_events import EventsErased
 from parley.chat.domain.membership import LeaveRoom, MemberInvited
 from parley.chat.domain.messages.amendments import AMENDING_TYPES
