@@ -19,7 +19,7 @@ from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery import packet_history
 from parley.gateway.rooms import announcement_log as announcements
-from parley.gateway.rooms import cursor, fanout, local_room, member_state, memory
+from parley.gateway.rooms import cursor, fanout, local_room, member_state, membership_hints, memory
 from tests.simulation import reads, stack, statements
 
 Replaced = tuple[Any, str, Any]
@@ -314,7 +314,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("an old join is taken for the join", "moves", "who came back ahead of the room goes live at its own old join",
         [(member_state, "before_event", _before_event_whatever_was_sent)], 0),
     Bug("a join that may be over is believed", "moves", "a room that is behind lets in who was admitted just now",
-        [(fanout.Fanout, "_asks_about", _says_no)], 0),
+        [(membership_hints.MembershipHints, "asks_about", _says_no)], 0),
     Bug("only the leave is missed", "moves", "who left and joined again while away is taken out by that leave",
         [(fanout.Fanout, "enter", _enter_whenever_they_joined)], 0),
     Bug("late hints are heeded", "moves", "a hint of a join that is long over brings back who left",

@@ -167,7 +167,7 @@ class SimulatedGateway(Replica):
         gateway._loop_monitor.on_stall(gateway._reconcile)
         gateway._loop_monitor.on_stall(gateway._fanout.verify_all)
         gateway._fanout.on_missed = gateway._memberships.verify_all
-        gateway._fanout.on_uncertain_join = gateway._memberships.verify
+        gateway._fanout.hints.on_uncertain_join = gateway._memberships.verify
         gateway._fanout.on_restored = gateway._recovery.forget_all
         gateway._tasks.forever(gateway._loop_monitor.run(), name="loop monitor")
         gateway._tasks.forever(gateway._recovery.run_sweep(), name="lost connections")
