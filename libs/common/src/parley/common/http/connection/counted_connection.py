@@ -7,8 +7,7 @@ are read for a moment longer, since a reset would take the answer from it.
 
 The overridden methods and the attributes without a docstring here are `HttpToolsProtocol`'s, as of uvicorn 0.54.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
-# pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnnecessaryComparison=false
+# pyright: reportUnnecessaryComparison=false
 
 from __future__ import annotations
 

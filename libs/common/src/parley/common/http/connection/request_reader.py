@@ -6,8 +6,7 @@ else that answers take, with the first bytes that are not a request for a WebSoc
 
 The overridden methods and the attributes without a docstring here are `HttpToolsProtocol`'s, as of uvicorn 0.54.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
-# pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnnecessaryComparison=false
+# pyright: reportUnnecessaryComparison=false
 
 from __future__ import annotations
 

@@ -5,8 +5,7 @@ begin. Most clients only ask for a WebSocket: that request is read without a par
 
 The overridden methods and the attributes without a docstring here are `HttpToolsProtocol`'s, as of uvicorn 0.54.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
-# pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnnecessaryComparison=false
+# pyright: reportUnnecessaryComparison=false
 
 from __future__ import annotations
 
