@@ -11,8 +11,7 @@ more than there:
 
 All methods run in the task of the client (`client.EngineClient`), in the order in which its messages came.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

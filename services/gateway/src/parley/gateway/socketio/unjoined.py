@@ -49,6 +49,7 @@ class UnjoinedSessions:
                 break
             del self._until[session]
             client: Client = session.client
+            # One that is still attempting has had its time as well: whoever is let in so late comes back by itself.
             if not any(isinstance(found, Connection) for found in client.namespaces.values()):
                 session.close(DisconnectReason.CONNECT_TIMEOUT, NORMAL)
         self._watching = False

@@ -100,6 +100,7 @@ class Deadlines:
             connection = next(iter(self._due))
             if self._due[connection] > now:
                 break
+            # Before the owner acts on it, who may start the same deadline anew.
             del self._due[connection]
             yield connection
 
