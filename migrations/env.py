@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.exc import DBAPIError
 
-from parley.auth import tables as auth_tables
+from parley.auth import login_tables
 from parley.auth.database import create_engine
 from parley.chat.log import tables as chat_tables
 from parley.chat.log import user_tables
@@ -58,7 +58,7 @@ def run_migrations(connection: Connection) -> None:
     """Run what is left to do; what was done stays done if a later migration fails."""
     context.configure(
         connection=connection,
-        target_metadata=[auth_tables.metadata, user_tables.metadata],
+        target_metadata=[login_tables.metadata, user_tables.metadata],
         include_schemas=True,
         include_name=include_name,
         version_table="parley_migrations",

@@ -9,9 +9,9 @@ from typing import Any
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from parley.common.http.connection.gate import HttpLimits
+from parley.common.http.connection.request_reader import HttpProtocol
 from parley.common.http.forwarded import TrustedProxies
-from parley.common.http.gate import HttpLimits
-from parley.common.http.server import HttpProtocol
 
 LIMITS = HttpLimits(head_bytes=4096, body_bytes=3000)
 

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.domain.encoding.room_ids import LogSecret, public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 from typing_extensions import override
 
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.domain.custom_data import custom_text
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.event_codec import ERASED

@@ -16,8 +16,7 @@ from parley.chat.domain.erasure import TEXTS, Erasure, ErasureScope
 from parley.chat.domain.messages.amending import MessageEdited
 from parley.chat.domain.messages.sending import MessageSent
 from parley.chat.log import statements
-from parley.chat.log.erasure import erasures, own_rows, people_rows
-from parley.chat.log.erasure import executor as erasure_executor
+from parley.chat.log.erasure import erasure_statements, erasures, own_rows, people_rows
 from tests.simulation.database import Database, Statement
 from tests.simulation.tables import Row, Tables, Transaction
 
@@ -25,8 +24,8 @@ Args = tuple[Any, ...]
 COLUMNS = tuple(name.strip() for name in erasures._COLUMNS.split(","))
 _ABOUT_USERS = {int(number) for number in erasures._ABOUT_USERS.split(",")}
 _MESSAGES = {int(number) for number in erasures.MESSAGES.split(",")}
-_NEEDED = {int(number) for number in erasure_executor._NEEDED.split(",")}
-_NAMING = {int(number) for number in erasure_executor._NAMING.split(",")}
+_NEEDED = {int(number) for number in erasure_statements.NEEDED.split(",")}
+_NAMING = {int(number) for number in erasure_statements.NAMING.split(",")}
 
 
 def open_erasures(tables: Tables) -> list[Row]:
@@ -288,23 +287,23 @@ STATEMENTS: dict[str, Statement] = {
     erasures._ONE: one,
     erasures._OPEN: all_open,
     erasures._MESSAGE: message,
-    erasure_executor._BEGIN: begin,
-    erasure_executor._MOVE: move,
-    erasure_executor._COUNT: count,
-    erasure_executor._COMPLETE: complete,
-    erasure_executor._TRANSACTION: transaction_of,
-    erasure_executor._ANNOUNCED: announced,
-    erasure_executor._ROOMS_OF: rooms_of,
-    erasure_executor._ROOMS_FROM: rooms_from,
-    erasure_executor._ROOMS_AFTER: rooms_after,
-    erasure_executor._ROOM: room,
-    erasure_executor._MESSAGE: sequence_of,
-    erasure_executor._COVERED: covered,
-    erasure_executor._OVERWRITE: overwrite,
-    erasure_executor._NAMED_BY: named_by,
-    erasure_executor._LOCK: lock,
-    erasure_executor._FORGET_MAKER: forget_maker,
-    **{erasure_executor._RENAME[text]: rename(text) for text in TEXTS},
+    erasure_statements.BEGIN: begin,
+    erasure_statements.MOVE: move,
+    erasure_statements.COUNT: count,
+    erasure_statements.COMPLETE: complete,
+    erasure_statements.TRANSACTION: transaction_of,
+    erasure_statements.ANNOUNCED: announced,
+    erasure_statements.ROOMS_OF: rooms_of,
+    erasure_statements.ROOMS_FROM: rooms_from,
+    erasure_statements.ROOMS_AFTER: rooms_after,
+    erasure_statements.ROOM: room,
+    erasure_statements.MESSAGE: sequence_of,
+    erasure_statements.COVERED: covered,
+    erasure_statements.OVERWRITE: overwrite,
+    erasure_statements.NAMED_BY: named_by,
+    erasure_statements.LOCK: lock,
+    erasure_statements.FORGET_MAKER: forget_maker,
+    **{erasure_statements.RENAME[text]: rename(text) for text in TEXTS},
     statements.KEPT_TEXTS: kept_texts,
     statements.FORGET_TEXTS: forget_texts,
     **{
@@ -313,8 +312,8 @@ STATEMENTS: dict[str, Statement] = {
         for one in [Erasure(UUID(int=0), scope, "u", 1, None, None, datetime(2026, 1, 1, tzinfo=UTC))]
         for statement, _ in people_rows.statements(one)
     },
-    **dict(zip(erasure_executor._FORGET_USER, (forget_declined, forget_restrictions, forget_nothing), strict=True)),
-    erasure_executor._FORGET_INVITER: forget_inviter,
+    **dict(zip(erasure_statements.FORGET_USER, (forget_declined, forget_restrictions, forget_nothing), strict=True)),
+    erasure_statements.FORGET_INVITER: forget_inviter,
     # Nobody has anything of their own here.
     **dict.fromkeys(own_rows.STATEMENTS, lambda _database, _transaction, _args: [Row(gone=0)]),
 }

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from parley.chat.domain.people.moderation import MemberMuted
 from parley.chat.log import event_store, known_rooms, leadership, position, writer
+from parley.chat.log.erasure import erasure_statements
 from parley.chat.log.erasure import executor as erasure_executor
 from parley.chat.log.messages import message_rows
 from parley.chat.reading import read_cursors, read_store
@@ -18,7 +19,7 @@ from parley.gateway.admission.memberships import MembershipCheck
 from parley.gateway.connections.connection import Connection
 from parley.gateway.recovery import packet_history
 from parley.gateway.rooms import announcement_log as announcements
-from parley.gateway.rooms import cursor, fanout, local_room, member_state, memory
+from parley.gateway.rooms import cursor, fanout, local_room, member_state, membership_hints, memory
 from tests.simulation import reads, stack, statements
 
 Replaced = tuple[Any, str, Any]
@@ -99,9 +100,9 @@ async def _go_on_before_it_is_done(self: Any, erasure: Any, report: Any) -> None
     place = erasure_executor._Slice(room_id, erasure.at_sequence, erasure.at_sequence, last=False)
     while slices := await self._slices(erasure, place):
         place = slices[-1]
-        await self._connection.execute(erasure_executor._MOVE, erasure.id, place.room_id, place.up_to)
+        await self._connection.execute(erasure_statements.MOVE, erasure.id, place.room_id, place.up_to)
         columns = zip(*[one[:3] for one in slices], strict=True)
-        rows = await self._connection.fetch(erasure_executor._COVERED, erasure.id, *map(list, columns))
+        rows = await self._connection.fetch(erasure_statements.COVERED, erasure.id, *map(list, columns))
         found = [erasure_executor._recorded(row) for row in rows]
         for room in sorted({one.room_id for one in found}):
             await self._erase(erasure, room, [one for one in found if one.room_id == room])
@@ -313,7 +314,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("an old join is taken for the join", "moves", "who came back ahead of the room goes live at its own old join",
         [(member_state, "before_event", _before_event_whatever_was_sent)], 0),
     Bug("a join that may be over is believed", "moves", "a room that is behind lets in who was admitted just now",
-        [(fanout.Fanout, "_asks_about", _says_no)], 0),
+        [(membership_hints.MembershipHints, "asks_about", _says_no)], 0),
     Bug("only the leave is missed", "moves", "who left and joined again while away is taken out by that leave",
         [(fanout.Fanout, "enter", _enter_whenever_they_joined)], 0),
     Bug("late hints are heeded", "moves", "a hint of a join that is long over brings back who left",

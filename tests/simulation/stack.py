@@ -18,7 +18,7 @@ from parley.chat.api.socket import router
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.log.database import DATABASE_ERRORS, Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner
 from parley.chat.log.writer import Writer
@@ -167,7 +167,7 @@ class SimulatedGateway(Replica):
         gateway._loop_monitor.on_stall(gateway._reconcile)
         gateway._loop_monitor.on_stall(gateway._fanout.verify_all)
         gateway._fanout.on_missed = gateway._memberships.verify_all
-        gateway._fanout.on_uncertain_join = gateway._memberships.verify
+        gateway._fanout.hints.on_uncertain_join = gateway._memberships.verify
         gateway._fanout.on_restored = gateway._recovery.forget_all
         gateway._tasks.forever(gateway._loop_monitor.run(), name="loop monitor")
         gateway._tasks.forever(gateway._recovery.run_sweep(), name="lost connections")

@@ -8,7 +8,7 @@ import asyncpg
 
 from parley.chat.domain.encoding.event_codec import ERASED
 from parley.chat.log import statements
-from parley.chat.log.erasure import executor as erasure_executor
+from parley.chat.log.erasure import erasure_statements
 from tests.simulation import erasures, messages, reads
 from tests.simulation.database import Database, Statement
 from tests.simulation.erasures import open_erasures, shown, shown_room
@@ -401,7 +401,7 @@ STATEMENTS: dict[str, Statement] = {
     statements.RECALL: recall,
     statements.APPEND_KNOWN: append_known,
     statements.APPEND_FREE: append_free,
-    erasure_executor._NOTIFY: notify,
+    erasure_statements.NOTIFY: notify,
     **reads.STATEMENTS,
     **erasures.STATEMENTS,
     **messages.STATEMENTS,

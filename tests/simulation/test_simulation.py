@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import CreateRoom

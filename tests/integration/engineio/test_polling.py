@@ -11,7 +11,7 @@ import httpx
 import pytest
 import socketio
 
-from parley.common.http.gate import HttpLimits
+from parley.common.http.connection.gate import HttpLimits
 from parley.engineio.packets import Packet
 from tests.support.clients.plain_http import plain_http
 from tests.support.paths import CLIENTS

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from parley.common.http.gate import HTTP_LIMITED, HttpLimits
+from parley.common.http.connection.gate import HTTP_LIMITED, HttpLimits
 from parley.engineio.metrics import LIMIT_HITS
 from parley.engineio.packets import Packet
 from parley.engineio.server import SESSIONS_CLOSED, UNREAD

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.typing import Subprotocol
 
-from parley.common.http import gate as http_gate
+from parley.common.http.connection import gate as http_gate
 from parley.engineio.server import SESSIONS
 from parley.engineio.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from parley.engineio.writes import LOST_SLICE

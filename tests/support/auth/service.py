@@ -11,7 +11,7 @@ import httpx
 from argon2.profiles import CHEAPEST
 from fastapi import FastAPI
 
-from parley.auth.accounts import passwords
+from parley.auth.accounts.guessing import passwords
 from parley.auth.app import create_app
 from parley.auth.components import Components, components_of
 from parley.auth.settings import AuthSettings

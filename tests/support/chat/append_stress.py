@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.domain.membership import JoinRoom, LeaveRoom
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.room import ChatCommand

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.domain.messages import SendMessage
 from parley.chat.domain.rooms import CreateRoom
 from parley.chat.log.writer import Writer

@@ -191,7 +191,7 @@ class Gateway:
         self.fanout.start_user_room(connection)
         connection.opened_at = float("-inf")
         for change in pending:
-            self.fanout._hinted(connection, change)
+            self.fanout.hints.take_for(connection, change)
 
     async def member(self, room: str = ROOM, *, head: int | None, after: int | None = None) -> Connection:
         """A connection that entered a room."""

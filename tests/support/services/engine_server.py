@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from parley.common.http.gate import HttpLimits
-from parley.common.http.server import http_options
+from parley.common.http.connection.gate import HttpLimits
+from parley.common.http.connection.server import http_options
 from parley.engineio.websocket.frames import BINARY, CLOSE, TEXT
 from parley.engineio.websocket.protocol import WebSocket
 from parley.gateway.settings import GatewaySettings

@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from parley.common.http.gate import HttpLimits
-from parley.common.http.server import http_options
+from parley.common.http.connection.gate import HttpLimits
+from parley.common.http.connection.server import http_options
 from parley.engineio.packets import Packet
 from parley.engineio.polling import EnginePaths
 from parley.engineio.server import STATE_KEY, Engine

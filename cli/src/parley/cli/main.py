@@ -12,22 +12,22 @@ import typer
 from parley.cli.failure import ReportingGroup
 
 COMMANDS = {
-    "up": "up:up",
-    "migrate": "migrate:migrate",
-    "restored": "restored:restored",
-    "migration": "migration:migration",
-    "rebuild": "rebuild:rebuild",
-    "verify": "verify:verify",
-    "erase": "erase:app",
-    "export": "export_log:export_log",
-    "import": "import_log:import_log",
-    "run": "run:run",
-    "secrets": "secrets:secrets",
-    "nats-config": "nats_config:nats_config",
-    "routes": "routes:routes",
-    "asyncapi": "asyncapi:asyncapi",
-    "consumers": "consumers:app",
-    "new": "new:app",
+    "up": "stack.up:up",
+    "migrate": "database.migrate:migrate",
+    "restored": "database.restored:restored",
+    "migration": "database.migration:migration",
+    "rebuild": "database.rebuild:rebuild",
+    "verify": "database.verify:verify",
+    "erase": "database.erase:app",
+    "export": "database.export_log:export_log",
+    "import": "database.import_log:import_log",
+    "run": "services.run:run",
+    "secrets": "stack.secrets:secrets",
+    "nats-config": "stack.nats_config:nats_config",
+    "routes": "services.routes:routes",
+    "asyncapi": "services.asyncapi:asyncapi",
+    "consumers": "database.consumers:app",
+    "new": "services.new:app",
 }
 """What is typed, and the function, or the group of functions, in `commands` that it runs; in the order of the help."""
 

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from sqlalchemy import text
 
-from parley.auth.accounts.sessions import Device
+from parley.auth.accounts.sessions.sessions import Device
 from parley.auth.components import issue_admin_token
 from parley.auth.database import Database, create_engine
 from parley.auth.user_rows import lock_user, revoke_all

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from parley.auth.accounts import api_keys
+from parley.auth.accounts.programs import api_keys
 from parley.testing.stock_client import ConnectError
 from tests.support.administration import Stack, stack
 from tests.support.auth.service import Auth, bearer, code, running_auth

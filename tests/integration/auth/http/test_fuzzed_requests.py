@@ -12,7 +12,7 @@ import pytest
 
 from parley.chat.app import create_app
 from parley.chat.settings import ChatSettings
-from parley.common.http.server import http_options
+from parley.common.http.connection.server import http_options
 from tests.support.auth.service import running_auth
 from tests.support.services.serving import listening
 

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from parley.chat.domain.batch import Accepted, Submission
+from parley.chat.domain.batch_state import Accepted, Submission
 from parley.chat.domain.draft import Drafts
 from parley.chat.domain.encoding.room_ids import LogSecret, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef

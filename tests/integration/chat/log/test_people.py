@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from parley.chat.domain.batch import Accepted
+from parley.chat.domain.batch_state import Accepted
 from parley.chat.domain.encoding.room_ids import room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom, UserRef
 from parley.chat.domain.messages import SendMessage

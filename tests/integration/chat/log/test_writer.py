@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.domain.encoding.room_ids import public_room_id, room_key
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage

@@ -83,7 +83,7 @@ async def test_a_join_that_was_never_published_is_announced_to_who_joined(log: L
         mark = gateway.fanout.count_question()
         gateway.fanout.apply_memberships([connection], answers.pop(), asked_at=mark)
 
-    gateway.fanout.on_uncertain_join = ask
+    gateway.fanout.hints.on_uncertain_join = ask
     log.append(3)
     connection = await gateway.connect()
     user = connection.identity.user_id
@@ -100,7 +100,7 @@ async def test_a_join_that_was_never_published_is_announced_to_who_joined(log: L
 
 async def test_an_old_join_that_is_announced_late_brings_nobody_back(log: Log, gateway: Gateway, namespace: str):
     asked: list[Connection] = []
-    gateway.fanout.on_uncertain_join = asked.append
+    gateway.fanout.hints.on_uncertain_join = asked.append
     connection = await gateway.connect()
     user = connection.identity.user_id
     log.append(1, joins=user)

@@ -15,7 +15,7 @@ import pytest
 from parley.chat.delivery import announcements
 from parley.chat.delivery.announcements import announce
 from parley.chat.delivery.publisher import Publisher
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.encoding.room_ids import public_room_id
 from parley.chat.domain.events import NamedUser

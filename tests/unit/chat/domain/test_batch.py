@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import cast
 
-from parley.chat.domain.batch import Accepted, BatchDecision, LoadedState, Outcome, Remembered, Submission, decide_batch
+from parley.chat.domain.batch import decide_batch
+from parley.chat.domain.batch_state import Accepted, BatchDecision, LoadedState, Outcome, Remembered, Submission
 from parley.chat.domain.draft import Drafts, candidates, decision_of, draft
 from parley.chat.domain.encoding.room_ids import LogSecret, event_id, public_room_id
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef

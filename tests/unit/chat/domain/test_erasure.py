@@ -20,8 +20,8 @@ from parley.chat.domain.messages import MessageSent
 from parley.chat.domain.room import ChatEvent
 from parley.chat.domain.rooms import RoomArchived, RoomCreated, RoomUpdated
 from parley.chat.domain.state import Room
+from parley.chat.log.erasure.erasure_statements import NEEDED_TYPES
 from parley.chat.log.erasure.erasures import COVERS, EDITS
-from parley.chat.log.erasure.executor import NEEDED
 from parley.chat.log.erasure.ledger import Ledger, LedgerError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -178,7 +178,7 @@ def test_what_the_database_covers_is_what_the_types_of_events_say():
     assert "e.type IN (20, 5)" in COVERS
     assert "e.type NOT IN (8)" in COVERS
     assert "e.type IN (35, 31, 7, 2, 3, 4, 33, 30, 32, 34, 36, 26, 27) AND e.data -> 'user'" in COVERS
-    whole = {CODEC.stored_as(name)[0] for name in NEEDED}
+    whole = {CODEC.stored_as(name)[0] for name in NEEDED_TYPES}
     assert whole == {1, 2, 3, 4, 6, 7, 9, 21, 22, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 40, 41}
 
 

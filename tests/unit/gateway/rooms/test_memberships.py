@@ -245,7 +245,7 @@ async def test_a_leave_that_was_only_supposed_is_forgotten_when_a_join_is_heard_
 async def test_of_a_leave_that_is_known_an_answer_tells_nothing_new_and_the_next_join_is_asked_about():
     world, ann = await with_ben()
     asked: list[Connection] = []
-    world.fanout.on_uncertain_join = asked.append
+    world.fanout.hints.on_uncertain_join = asked.append
     world.broker.deliver(world.move().sequence)
     world.broker.hint(world.move())
     # The answer is there before the leave itself, for which the log is still to be read.
@@ -285,7 +285,7 @@ async def test_who_was_admitted_just_now_is_asked_about_when_a_join_is_hinted(op
     world = World()
     await world.start()
     asked: list[Connection] = []
-    world.fanout.on_uncertain_join = asked.append
+    world.fanout.hints.on_uncertain_join = asked.append
     world.log.commit("room.created", joins=BEN.user_id)
     join, leave = world.move(), world.move()
     if opened:
@@ -308,7 +308,7 @@ async def test_who_was_admitted_just_now_is_asked_about_when_a_join_is_hinted(op
 async def test_of_a_join_and_of_a_leave_where_she_is_already_nobody_is_asked():
     world, _ = await with_ben()
     asked: list[Connection] = []
-    world.fanout.on_uncertain_join = asked.append
+    world.fanout.hints.on_uncertain_join = asked.append
     join = world.move()
     ann = world.connect(ANN, long_ago=False)
     world.broker.hint(join)
@@ -323,7 +323,7 @@ async def test_a_room_that_is_behind_lets_in_nobody_by_a_join_that_may_be_over()
     world = World()
     await world.start()
     asked: list[Connection] = []
-    world.fanout.on_uncertain_join = asked.append
+    world.fanout.hints.on_uncertain_join = asked.append
     world.log.commit("room.created", joins=BEN.user_id)
     world.fanout.enter(world.connect(BEN), ROOM, head=1)
     await world.settle()

@@ -44,6 +44,7 @@ class BatchLoader(Generic[KeyT, ValueT]):
         Raises `Reject(overloaded)`, `Reject(unavailable)` when the loader closes or its query takes too long, and what
         `find` raises.
         """
+        # Those in the present query count as well: they wait just like the others.
         if self._in_hand >= MAX_WAITING:
             raise Reject(Code.OVERLOADED)
         answer: asyncio.Future[ValueT | None] = asyncio.get_running_loop().create_future()
@@ -90,6 +91,7 @@ class BatchLoader(Generic[KeyT, ValueT]):
                     continue
                 for key, answers in batch.items():
                     for answer in answers:
+                        # Its caller may have been cancelled while the query ran.
                         if not answer.done():
                             answer.set_result(found.get(key))
         finally:

@@ -25,8 +25,8 @@ from starlette.datastructures import State
 from uvicorn.config import STARTUP_FAILURE
 
 from parley.common.errors import Reject
+from parley.common.http.connection.server import http_options
 from parley.common.http.listening import bind, listeners
-from parley.common.http.server import http_options
 from parley.common.nats.liveness import NameTaken
 from parley.common.process import logs
 from parley.common.process.settings import SecretFile, ServiceSettings, UnsafeSettings, misspelt_settings, name_refused

@@ -48,5 +48,6 @@ class Throttle:
 
     def _run(self) -> None:
         self._pending = False
+        # Before the action, which may fail or ask for itself again: the interval counts from its beginning.
         self._next = time.monotonic() + self._interval
         self._action()

@@ -32,5 +32,6 @@ class UserShares:
             yield
         finally:
             self._taken[user_id] -= 1
+            # So that the number of keys is that of users at work, and not of all there ever were.
             if not self._taken[user_id]:
                 del self._taken[user_id]

@@ -8,7 +8,7 @@ that reads too slowly loses what its subscription cannot hold. Events that must 
 chat has one. Every server decodes everything on the channel, whether it has the room or not: that is python-socketio's
 design.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
+# pyright: reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
 
 from __future__ import annotations
 

@@ -82,6 +82,7 @@ class Packet:
         """Return its first parts and the rest as two packets."""
         halves = Packet(*self.parts[:parts]), Packet(*self.parts[parts:])
         for half in halves:
+            # Both halves wait for as many receivers as the whole did.
             half.receivers = self.receivers
         return halves
 
@@ -147,6 +148,7 @@ def parse_message(message: str | bytes, revision: int) -> Incoming:
         return _text_packet(message, revision)
     if revision == 4:
         return Incoming(MESSAGE, message)
+    # Revision 3 puts the type in front of binary data too, as a byte and not as a digit.
     if not message or message[0] > 6:
         raise MalformedPayload("unknown packet type")
     return Incoming(str(message[0]), message[1:])
@@ -154,6 +156,7 @@ def parse_message(message: str | bytes, revision: int) -> Incoming:
 
 def _text_packet(text: str, revision: int) -> Incoming:
     kind = text[:1]
+    # Base64, for clients that cannot take binary data: in revision 3 the type follows the `b`.
     if kind == "b":
         if revision == 4:
             return Incoming(MESSAGE, _from_base64(text[1:]))
@@ -226,6 +229,7 @@ def _split_v3(text: str, limit: int) -> list[str]:
     while position < len(units):
         if len(parts) >= limit:
             raise TooManyPackets(f"more than {limit} packets in one request")
+        # Ten digits at most: to read a number that is a megabyte of digits would take seconds.
         colon = units.find(b":\x00", position, position + 2 * _MAX_LENGTH_DIGITS + 2)
         digits = units[position:colon].decode("utf-16-le", "replace") if colon >= 0 else ""
         if not (digits.isascii() and digits.isdigit()):

@@ -155,6 +155,7 @@ class Polling:
         try:
             request = request_of(scope)
             cors = self._cors(request)
+            # A preflight (Fetch standard, section "CORS protocol") names no session, and begins none.
             if request.method == "OPTIONS":
                 await _respond(send, 204, _TEXT, b"", cors)
                 return
@@ -179,6 +180,7 @@ class Polling:
             self._engine.opened(session)
             await self._answer(session, request, receive, send, cors)
         elif request.method == "GET":
+            # Asked first: a session that was closed is not found any more, and its last packets wait for this poll.
             farewell = self._engine.farewell(request.sid)
             if farewell:
                 await _packets(send, request, farewell, cors)
@@ -203,6 +205,7 @@ class Polling:
         except NotPolling as error:
             raise bad_request() from error
         if not poll.packets.done():
+            # Whatever comes first: packets, or the end of a client that would never read them.
             hung_up = asyncio.ensure_future(_hung_up(receive))
             try:
                 await asyncio.wait({poll.packets, hung_up}, return_when=asyncio.FIRST_COMPLETED)
@@ -223,6 +226,7 @@ class Polling:
         """
         limit = session.max_message
         declared = request.headers.get("content-length", "")
+        # Refused before the body comes. Where no length is declared, the loop below counts.
         if declared.isdigit() and int(declared) > limit:
             raise _too_big(limit)
         body, held = bytearray(), 0
@@ -245,6 +249,7 @@ class Polling:
                         break
                     held = self._hold(session, len(body), held)
             post.work_off(bytes(body))
+            # A large body counts until the last of its packets was taken, and not only until it was read.
             if not post.done.done():
                 held = self._hold(session, len(body), held)
             await post.done

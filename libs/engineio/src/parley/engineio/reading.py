@@ -188,6 +188,8 @@ class ReadScheduler:
 
     def _turn(self) -> None:
         self._scheduled = False
+        # Before anybody goes on: what was overdrawn in the last turn is forgiven, or one large message would cost many
+        # turns.
         self._frames, self._size = TURN_FRAMES, TURN_BYTES
         waiting = self._waiting
         try:

@@ -123,6 +123,7 @@ def read_request(
     if len(query) > MAX_QUERY:
         raise bad_request()
     try:
+        # Other characters are percent-encoded (RFC 3986, section 2.1).
         fields = read_query(query.decode("ascii"))
     except ValueError as error:
         raise bad_request() from error
@@ -177,5 +178,6 @@ def accept_key(headers: dict[str, str]) -> str:
     # A key is 16 bytes in base64 (section 4.1). It is not decoded: only its four unused last bits could be wrong.
     if _KEY.fullmatch(key) is None or headers.get("sec-websocket-version", "").strip() != "13":
         raise bad_request()
+    # Only shows that this server speaks the protocol; nothing is kept secret by it (section 1.3).
     digest = hashlib.sha1(key.encode() + _WEBSOCKET_GUID, usedforsecurity=False).digest()
     return binascii.b2a_base64(digest, newline=False).decode()

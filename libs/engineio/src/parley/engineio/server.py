@@ -147,6 +147,7 @@ class Engine:
         )
         self.sessions[session.sid] = session
         SESSIONS.inc()
+        # In revision 3 nothing is due that early; `on_due` then says when to be called again.
         self._wheel.add(session, self.clock() + self.limits.ping_interval)
         return session
 
@@ -206,6 +207,7 @@ class Engine:
 
     def ended(self, session: Session, reason: str) -> None:
         """Remove a session that is over, and tell the layer above."""
+        # All counts are given back before the layer above is told, which may fail, or begin another session.
         del self.sessions[session.sid]
         self._wheel.remove(session)
         self.budget.give_back(session, session.held)
@@ -215,6 +217,7 @@ class Engine:
             del self._addresses[address]
         SESSIONS.dec()
         SESSIONS_CLOSED.labels(reason).inc()
+        # Its last packets wait for one more poll, for as long as a WebSocket has to close.
         if session.has_farewell:
             self._farewells[session.sid] = session
             self.call_later(CLOSE_GRACE, lambda: self._drop_farewell(session))
@@ -261,6 +264,8 @@ class Engine:
         while True:
             await asyncio.sleep(self._wheel.tick)
             now = self.clock()
+            # After a stall thousands are due at once, so others have their turn in between. Who ends meanwhile is not
+            # added again, because `on_due` returns None.
             for number, beating in enumerate(self._wheel.due(now), start=1):
                 if (again := beating.on_due(now)) is not None:
                     self._wheel.add(beating, again)

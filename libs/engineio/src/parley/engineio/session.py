@@ -212,6 +212,8 @@ class Session:
 
     def _leave(self, more: int) -> None:
         """Note that the client leaves so many bytes more unread, or less if it is negative."""
+        # Most clients leave little unread, and the owner is not told of them: only of those above the bound, and of one
+        # that has just come below it.
         before, self._unread = self._unread, self._unread + more
         if before > SMALL_UNREAD_BYTES or self._unread > SMALL_UNREAD_BYTES:
             self._owner.unread(self, self._unread)
@@ -271,6 +273,7 @@ class Session:
     def _answer(self, answer: list[Packet]) -> None:
         if (poll := self._poll) is not None:
             self._poll = None
+            # Kept only for a client whose repeated poll can be told from a new one by its stamp.
             if self._stamped and not self.over:
                 self._answered = answer
                 self._leave(sum(packet.weight for packet in answer))
@@ -359,6 +362,7 @@ class Session:
         if self._queue:
             self.write()
         elif self._upgrading:
+            # Engine.IO v4 protocol, "Upgrade": no poll may hang while the client waits to move.
             self._answer([NOOP_PACKET])
 
     def poll_cancelled(self, poll: Poll) -> None:
@@ -475,11 +479,13 @@ class Session:
             return
         kind = packet.kind
         if kind == packets.MESSAGE:
+            # An empty message is as much work as any other, and has none of the bytes that the rates count.
             if packet.data or self.count_control():
                 self._owner.received(self, packet.data)
         elif not self.count_control():
             return
         elif kind == packets.CLOSE:
+            # The poll that waits ends with NOOP, as the protocol's own suite wants it.
             self._answer([NOOP_PACKET])
             self.fail(DisconnectReason.TRANSPORT_CLOSE)
         elif kind == packets.PONG and self.revision == 4:
@@ -488,6 +494,7 @@ class Session:
                 # The next ping is due one interval after the last one was, however long its PONG took.
                 self._due += self._owner.limits.ping_interval - self._owner.limits.ping_timeout
         elif kind == packets.PING and self.revision == 3:
+            # In revision 3 the heartbeat is the client's: its PING shows that it lives (Engine.IO v3 protocol, "ping").
             if not self._heartbeat_unpolled:
                 limits = self._owner.limits
                 self._due = self._owner.clock() + limits.ping_interval + limits.ping_timeout

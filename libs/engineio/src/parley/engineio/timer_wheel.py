@@ -46,6 +46,7 @@ class TimerWheel:
 
     def add(self, entry: TimerEntry, at: float) -> None:
         """Add an entry that is due at this time. An entry must be on the wheel at most once."""
+        # Never behind the hand: a slot that was turned already does not come up again.
         entry.slot = slot = max(self._slot(at), self._next)
         if (entries := self._slots.get(slot)) is None:
             entries = self._slots[slot] = {}
@@ -66,4 +67,5 @@ class TimerWheel:
         return found
 
     def _slot(self, at: float) -> int:
+        # Rounded up, so that nothing is called before its time.
         return -int(-at // self.tick)

@@ -109,12 +109,14 @@ class WriteScheduler:
         try:
             self._write_slice()
         finally:
+            # Also when a write has raised: otherwise nothing would be written ever again.
             self._writing = False
             if self._dirty or self._bulk or self._lost:
                 self._schedule()
 
     def _write_slice(self) -> None:
         dirty, bulk, lost = self._dirty, self._bulk, self._lost
+        # As many as there are now. What these writes lead to waits for the next turn of the loop.
         for _ in range(len(dirty)):
             dirty.popleft().write()
         for _ in range(min(len(bulk), SLICE)):

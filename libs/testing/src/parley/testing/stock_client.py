@@ -5,8 +5,7 @@ or not; only events for which the test has set an answer are acked; and a transp
 """
 
 # The library does not declare the types of what is used here.
-# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

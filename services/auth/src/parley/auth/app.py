@@ -11,13 +11,13 @@ from fastapi import Depends, FastAPI, Request, Response
 
 from parley.auth.accounts import first_admin
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.attempt_counts import AttemptLimit, Throttled
 from parley.auth.accounts.data_export import DataExport, Further
 from parley.auth.accounts.deletions import Deletions
-from parley.auth.accounts.device_proofs import DeviceProofs
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit, Throttled
+from parley.auth.accounts.guessing.device_proofs import DeviceProofs
+from parley.auth.accounts.guessing.passwords import Passwords
 from parley.auth.accounts.own_account import OwnAccount
-from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.sessions import Sessions
+from parley.auth.accounts.sessions.sessions import Sessions
 from parley.auth.clock import DatabaseClock
 from parley.auth.components import Components, components_of
 from parley.auth.database import Database, create_engine

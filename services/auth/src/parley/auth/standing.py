@@ -148,6 +148,7 @@ class HeldStanding:
         if self.standing is None and must_exist:
             return gone()
         standing = self.standing
+        # A ban before a kick: who is told to log in again would only be refused once more.
         if standing is not None and (refusal := standing.refusal(held.issued_at, later=held.later)) is not None:
             return refusal
         # By their age those are found as well who were recovered after a kick that their connection was before. It

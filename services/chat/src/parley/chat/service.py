@@ -19,7 +19,7 @@ from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.chat.log import database
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure.erasure_runner import ErasureRunner

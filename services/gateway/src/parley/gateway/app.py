@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from parley.common.http.api import install_errors
+from parley.common.http.connection.server import http_options
 from parley.common.http.health import health_router
-from parley.common.http.server import http_options
 from parley.common.nats import bus
 from parley.engineio.polling import EnginePaths
 from parley.engineio.server import STATE_KEY

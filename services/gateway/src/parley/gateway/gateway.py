@@ -127,7 +127,7 @@ class Gateway(ServerEvents):
         self._loop_monitor.on_stall(self._fanout.verify_all)
         self._loop_monitor.on_stall(self._presence.start_over)
         self._fanout.on_missed = self._memberships.verify_all
-        self._fanout.on_uncertain_join = self._memberships.verify
+        self._fanout.hints.on_uncertain_join = self._memberships.verify
         self._tasks.forever(self._loop_monitor.run(), name="loop monitor")
         self._tasks.forever(self._recovery.run_sweep(), name="lost connections")
         self._tasks.forever(run_collector(), name="garbage")

@@ -120,6 +120,7 @@ class Lifecycle:
         self._tasks.spawn(self._attempt(attempt), name="attempt")
 
     async def _attempt(self, attempt: Attempt) -> None:
+        # Known to the attempt, so that whoever ends it can cancel whatever it waits for.
         attempt.task = asyncio.current_task()
         patience, pause = PATIENCE, FIRST_PAUSE
         while not attempt.answered:
@@ -137,6 +138,7 @@ class Lifecycle:
             if not rejection.retryable:
                 self._refuse(attempt, rejection)
             elif not attempt.client.joined:
+                # Nothing else is lost with this transport, and a stock client comes back by itself, perhaps elsewhere.
                 ADMISSIONS.labels(str(rejection.code)).inc()
                 attempt.client.session.close(reason_of(rejection.code, DisconnectReason.UNAVAILABLE), GOING_AWAY)
             else:
@@ -220,6 +222,7 @@ class Lifecycle:
         """End an attempt for whose answer nobody waits any more."""
         attempt.answered = True
         self._server.release(attempt)
+        # Never itself: the attempt that refuses itself has still to tell its client.
         if attempt.task is not None and attempt.task is not asyncio.current_task():
             attempt.task.cancel()
         self._withdraw(attempt, reason)

@@ -1,9 +1,8 @@
 """Serving HTTP, for the engine and all services. Nothing here knows what is served, nor NATS.
 
-Start with `api` if you write endpoints, with `server` if you want to know what becomes of a connection.
+Start with `api` if you write endpoints, with `connection` if you want to know what becomes of a connection.
 
-1. `server`: reads requests, under the limits of `gate` and `output_budget`; `upgrade_request` reads most WebSocket
-   requests at once;
+1. `connection`: reads requests, under its limits and those of `output_budget`;
 2. `forwarded`, `addresses` and `address_ranges`: whom a request comes from;
 3. `api`: errors (as `problems`), tokens and correlation ids of an API; `bodies` and `json_input`: what clients send to
    it; `cors` and `api_page`: who may ask it from a page, and the page that shows it;

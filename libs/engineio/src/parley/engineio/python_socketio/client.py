@@ -7,7 +7,6 @@ may be waiting for those.
 
 Invariant: the bytes of whatever waits here are counted in the engine's input budget.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

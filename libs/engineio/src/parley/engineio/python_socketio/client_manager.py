@@ -4,7 +4,7 @@ python-socketio's `emit` makes a task for every receiver, and its `disconnect` s
 encoded once and handed to the engine with all its receivers, and each connection has a list of its rooms. Under a
 server with another engine, as `AsyncNatsManager` may be, it does what it inherits.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportIncompatibleMethodOverride=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

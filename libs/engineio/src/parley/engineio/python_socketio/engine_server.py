@@ -5,8 +5,7 @@ through `ASGIApp`. Requests, sockets and packets are the engine's. The engine is
 belongs to the loop that serves that. Checked with python-engineio 4 and python-socketio 5; the names with an underscore
 that are overridden or called here are theirs.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -98,12 +97,14 @@ class EngineServer(engineio.AsyncServer):
                 self.sockets[sid].engine_session.fail(DisconnectReason.REFUSED)
             return
         await self._trigger_event(event, sid, argument, run_async=False)
+        # Behind the handler, which may still look its client up.
         if event == "disconnect" and (client := self.sockets.pop(sid, None)) is not None:
             client.closed = True
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine as a task, and keep a reference to the task until it is done."""
         task = asyncio.ensure_future(work)
+        # The loop only holds tasks weakly, so somebody else has to.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -11,8 +11,7 @@ more than there:
 
 All methods run in the task of the client (`client.EngineClient`), in the order in which its messages came.
 """
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ import socketio
 from engineio.async_socket import AsyncSocket
 from socketio import packet as packets
 
-from parley.common.http.gate import HttpLimits
+from parley.common.http.connection.gate import HttpLimits
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.python_socketio import serving
 from parley.engineio.python_socketio.client import EngineClient

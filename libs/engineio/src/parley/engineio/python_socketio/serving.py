@@ -13,8 +13,8 @@ from urllib.parse import quote
 from uvicorn import Config
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
-from parley.common.http.gate import HttpLimits
-from parley.common.http.server import http_options
+from parley.common.http.connection.gate import HttpLimits
+from parley.common.http.connection.server import http_options
 from parley.common.wire.disconnects import DisconnectReason
 from parley.engineio.python_socketio.engine_server import EngineServer
 from parley.engineio.server import STATE_KEY

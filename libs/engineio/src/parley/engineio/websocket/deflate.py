@@ -32,6 +32,7 @@ def negotiate(offers: str) -> str | None:
     """Return the answer to a `Sec-WebSocket-Extensions` header, or None when no offer in it can be accepted."""
     if len(offers) > MAX_OFFERS:
         return None
+    # Section 5.1: the client lists offers in the order in which it prefers them, and the first good one is taken.
     for offer in offers.split(","):
         name, *parameters = (part.strip() for part in offer.split(";"))
         if name == "permessage-deflate" and all(_acceptable(parameter) for parameter in parameters):
@@ -56,6 +57,7 @@ def _acceptable(parameter: str) -> bool:
 
 def deflate(payload: bytes) -> bytes:
     """Compress a message's payload (section 7.2.1): without the four bytes that end a flush."""
+    # Negative: a raw stream, without zlib's own head and checksum.
     compressor = zlib.compressobj(wbits=-15)
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[: -len(_TAIL)]
 
@@ -64,6 +66,7 @@ def inflate(payload: bytes, limit: int) -> bytes:
     """Unpack a message's payload (section 7.2.2), into at most `limit` bytes. Raises `InflateError`."""
     decompressor = zlib.decompressobj(wbits=-15)
     try:
+        # One byte more than allowed shows that there are more, without unpacking a bomb as a whole.
         data = decompressor.decompress(payload + _TAIL, limit + 1)
     except zlib.error as error:
         raise InflateError("not a deflated message", too_big=False) from error

@@ -59,6 +59,7 @@ def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
     """Make one unfragmented, unmasked frame, as servers send them (sections 5.1 and 5.2)."""
     head = 0x80 | opcode | (0x40 if compressed else 0)
     size = len(payload)
+    # Section 5.2: the length is in the second byte, or in the two or eight bytes behind it. The mask bit is never set.
     if size < 126:
         return bytes((head, size)) + payload
     if size < 65536:
@@ -114,6 +115,7 @@ class FrameReader:
         position = 0
         if (buffer := self._buffer) is not None:
             buffer += data
+            # Bytes are only gathered until the frame that they begin can be whole.
             if len(buffer) < self._needed:
                 # The head is not parsed again for each of the reads that a large frame comes in.
                 self.held = self._content + len(buffer)
@@ -123,6 +125,7 @@ class FrameReader:
         elif self.waiting:
             data, position = (self._rest[self._position :] + data, 0) if data else (self._rest, self._position)
             self._rest = b""
+        # Inflated bytes count like those that came: a small frame may unpack to a large message.
         self._inflated_bytes = 0
         self.waiting = False
         begin, left = position, frames
@@ -150,6 +153,7 @@ class FrameReader:
     def _keep(self, data: bytes, position: int) -> None:
         """Keep the bytes that are not worked off yet."""
         self.held = self._content + len(data) - position
+        # Nothing whole is left, so this is the beginning of a frame, which grows with what comes next.
         if not self.waiting:
             self._buffer = bytearray(data[position:])
         elif position > len(data) // 2:
@@ -168,6 +172,7 @@ class FrameReader:
         # one, a longer length of 2 or 8 bytes; the mask; the payload.
         first, second = buffer[start], buffer[start + 1]
         opcode = first & 0x0F
+        # Section 5.2: 3 to 7 and 11 to 15 are reserved, and no extension that is spoken here has any use for them.
         if opcode > PONG or BINARY < opcode < CLOSE:
             raise FrameError(PROTOCOL_ERROR, "reserved opcode")
         if not second & 0x80:  # section 5.1
@@ -219,6 +224,7 @@ class FrameReader:
             fragments.append(payload)
             self._content += len(payload)
             if not final:
+                # By number as well: each takes the memory of an object, however few bytes it has.
                 if len(fragments) > MAX_FRAGMENTS + self._content // 1024:
                     raise FrameError(POLICY, "too many fragments")
                 return
@@ -247,6 +253,7 @@ def _message(opcode: int, payload: bytes) -> Received:
     if opcode == BINARY:
         return Received(BINARY, payload)
     try:
+        # Only once the message is whole: a character may be cut by a fragment.
         return Received(TEXT, payload.decode())
     except UnicodeDecodeError as error:
         raise FrameError(INVALID_TEXT, "text that is not UTF-8") from error  # section 8.1
@@ -258,6 +265,7 @@ def _control(opcode: int, payload: bytes) -> Received:
         raise FrameError(PROTOCOL_ERROR, "malformed close frame")
     if opcode == CLOSE and payload:
         code = int.from_bytes(payload[:2], "big")
+        # Section 7.4: these three must never be sent, and 3000 to 4999 are for libraries and applications.
         if not (1000 <= code <= 1014 and code not in {1004, 1005, 1006}) and not 3000 <= code <= 4999:
             raise FrameError(PROTOCOL_ERROR, "invalid close code")
         try:

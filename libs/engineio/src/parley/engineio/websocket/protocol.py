@@ -1,8 +1,9 @@
 """The WebSocket transport of one client: an `asyncio.Protocol` between uvicorn's transport and a `Session`.
 
-`parley.common.http.server` has read the request for an upgrade and hands it over with the transport (RFC 6455, section
-4.2). The loop calls `data_received` and the other methods of `asyncio.Protocol`; the session calls those of
-`transports.Socket`; `ReadScheduler` calls `read_on`, and `WriteScheduler` `write` and `close_lost`. There is no task.
+`parley.common.http.connection.request_turns` has read the request for an upgrade and hands it over with the transport
+(RFC 6455, section 4.2). The loop calls `data_received` and the other methods of `asyncio.Protocol`; the session calls
+those of `transports.Socket`; `ReadScheduler` calls `read_on`, and `WriteScheduler` `write` and `close_lost`. There is
+no task.
 
 | state | `_session` | `_reader` | input | next |
 |---|---|---|---|---|
@@ -94,10 +95,12 @@ class WebSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Work off the frames that came, as many as this turn of the loop allows (`reading`)."""
         if self._session is None:
+            # The session is over. The client's bytes are read up to a bound, so that its close is seen.
             self._discarded += len(data)
             if self._discarded > DISCARDED and self._transport is not None:
                 self._transport.pause_reading()
         elif self._backlogged:
+            # Reading is paused, but the loop may have had a read under way: it joins the backlog.
             self._work_off(data, 0)
         elif self._engine.input.exhausted:
             # A small read is one event, as a rule, which need not wait for clients that send much. But a compressed one
@@ -174,6 +177,7 @@ class WebSocket(asyncio.Protocol):
         The loop calls this for all connections that are lost at once, without a turn between them.
         """
         transport, self._transport = self._transport, None
+        # The loop does not call it for a transport that is gone, and the bytes would be counted as unread for ever.
         if self.congested:
             self.resume_writing()
         if self._session is not None:
@@ -358,6 +362,7 @@ class WebSocket(asyncio.Protocol):
                 transport.resume_reading()
         else:
             transport.close()
+        # A client that never closes its side must not keep the connection open (RFC 6455, section 7.1.1).
         self._timeout = self._engine.call_later(CLOSE_GRACE, transport.abort)
 
     def abort(self) -> None:

@@ -81,6 +81,7 @@ class GatewayRegistry:
 
     def start_over(self) -> None:
         """Warm up again, because signs of life were missed: after a reconnect to NATS, and at the start."""
+        # Who was silent stays so: it may have died while nothing was heard.
         self._listening_since = now = time.monotonic()
         self._spare(now)
 
@@ -155,6 +156,7 @@ class GatewayRegistry:
         service, address = subjects.parse_alive(message.subject)
         if service != SERVICE:
             return
+        # Nothing is in order here: what was sent by two runs of one name may arrive mixed, so `started` decides.
         sign = decode(message.data, SignOfLife)
         if sign.leaving:
             # Only this run is gone: one that was refused the name says goodbye as well, and the holder of it lives.

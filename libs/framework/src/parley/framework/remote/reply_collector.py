@@ -101,6 +101,7 @@ class ReplyCollector(Generic[ReplyT]):
         # Before the number of connections: one that was found may have its answer still to send.
         if self._outstanding > 0:
             return False
+        # As when one connection is asked for: whoever has it has replied, and the others need not be waited for.
         if self._most is not None and self._replies.matched >= self._most:
             return True
         return (bool(self._gateway) or self._all_known) and not self.missing

@@ -135,6 +135,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Take no more commands, let those in hand end for `FINISH_SECONDS`, and cancel the rest."""
+        # First of all: NATS gives what comes from now on to another replica.
         for subscription in self._subscriptions:
             await self._bus.unsubscribe(subscription)
         deadline = time.monotonic() + FINISH_SECONDS
@@ -151,6 +152,7 @@ class Dispatcher:
         acks = subjects.acks(batch.gateway, batch.namespace)
         for sender in batch.connections:
             size = _size(sender)
+            # All or none of a connection's commands, since each may build on the one before.
             if self._pending >= MAX_PENDING or self._pending_bytes + size > MAX_PENDING_BYTES:
                 for command in sender.commands:
                     self._acks.add(acks, Ack(command.tag, _OVERLOADED.payload, _OVERLOADED.ok))
@@ -259,6 +261,7 @@ class Dispatcher:
                 if route is not None and route.pipelined and len(commands) > 1:
                     started.append(asyncio.create_task(handled))
                     continue
+                # Not pipelined, so everything before it has to have ended.
                 if started:
                     await asyncio.gather(*started)
                     started.clear()

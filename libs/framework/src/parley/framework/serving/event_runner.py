@@ -141,6 +141,7 @@ class EventRunner:
 
     def _end(self, invocation: Invocation[Any], key: KeyT, on_result: OnResult[KeyT], rejection: Reject | None) -> None:
         outcome, code = self._outcome(invocation, rejection or _data_refusal(invocation))
+        # Handed to Prometheus by the sweep, since its counters take a lock each time.
         self._counts[invocation.event, code] += 1
         on_result(invocation, key, outcome)
 

@@ -156,6 +156,7 @@ class GatewayResponder:
         try:
             await lifetime.run()
         finally:
+            # Only its own: the gateway may have asked again meanwhile, and the later run has the place.
             if (held := self._held.get(sid)) is not None and held.lifetime is lifetime:
                 del self._held[sid]
                 self._comparison.discard(sid)
@@ -169,6 +170,7 @@ class GatewayResponder:
 
     def _leave(self, closed: ConnectionClosed) -> _Held | None:
         self._comparison.discard(closed.connect_sid)
+        # By the sid with which it was admitted: a recovered connection goes on under an earlier one.
         held = self._held.pop(closed.connect_sid, None)
         if held is not None and held.lifetime is not None:
             held.lifetime.leave(closed)

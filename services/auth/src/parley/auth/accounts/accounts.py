@@ -12,10 +12,10 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.attempt_counts import AttemptLimit
-from parley.auth.accounts.login_limits import LoginAttempt, LoginLimits, Rank, Treatment
-from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.sessions import Device, Grant, Sessions
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.login_limits import LoginAttempt, LoginLimits, Rank, Treatment
+from parley.auth.accounts.guessing.passwords import Passwords
+from parley.auth.accounts.sessions.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
 from parley.auth.metrics import LOGINS, outcome
 from parley.auth.names import skeletons, username_key

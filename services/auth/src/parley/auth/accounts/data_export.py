@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from parley.auth.accounts.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
 from parley.auth.accounts.own_account import OwnAccount
-from parley.auth.accounts.sessions import Sessions
+from parley.auth.accounts.sessions.sessions import Sessions
 from parley.auth.settings import AttemptRate
 from parley.common.errors import Code
 from parley.common.wire import subjects

@@ -22,7 +22,7 @@ from sqlalchemy import Row, delete, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts import bots
+from parley.auth.accounts.programs import bots
 from parley.auth.database import Database
 from parley.auth.tables import deletions, users
 from parley.common.process.logs import get_logger
@@ -93,10 +93,12 @@ class Deletions:
                 log.exception("deleted accounts cannot be dealt with")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), POLL_SECONDS if busy else LOOK_SECONDS)
+            # Behind the wait: what was committed during a step is seen by the next one at once.
             self._news.clear()
 
     async def step(self, bus: Bus) -> bool:
         """Ask chat about those whose time has come. Whether any is under way. Raises `Reject` in an outage."""
+        # In one statement with the time of the next attempt, so that no other replica takes them as well.
         async with self._database.transaction() as connection:
             taken = (await connection.execute(_TAKE, {"longest": LONGEST_PAUSE})).all()
         for row in taken:
@@ -120,6 +122,7 @@ class Deletions:
         if info.state != "completed":
             changes: dict[str, Any] = {"erasure": info.id, "next_at": now + timedelta(seconds=POLL_SECONDS)}
             if row.erasure is None:
+                # It answers, so from here on it is asked each second, and not ever less often.
                 changes["attempts"] = 0
         elif row.once_more:
             changes = {"erasure": None, "attempts": 0, "once_more": False, "next_at": now + ONCE_MORE}

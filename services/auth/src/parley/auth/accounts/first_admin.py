@@ -8,10 +8,11 @@ import sys
 from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.guessing.passwords import Passwords
 from parley.auth.database import STARTUP_LOCK, Database
+from parley.auth.login_tables import emails, mail_tokens, passkeys, provider_accounts, recovery_codes, totp
 from parley.auth.settings import AuthSettings
-from parley.auth.tables import emails, mail_tokens, passkeys, provider_accounts, recovery_codes, totp, users
+from parley.auth.tables import users
 from parley.auth.user_rows import insert_local_user, lock_user, named, revoke_all
 from parley.common.process.logs import get_logger
 from parley.common.wire.rights import ADMIN_ROLE

@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.accounts import Accounts, require_strong
 from parley.auth.accounts.deletions import Deletions
-from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.sessions import Device
+from parley.auth.accounts.guessing.passwords import Passwords
+from parley.auth.accounts.sessions.sessions import Device
 from parley.auth.database import Database
 from parley.auth.full_admins import require_another_full_admin
+from parley.auth.login_tables import provider_accounts, provider_sessions
 from parley.auth.names import check_display_name
 from parley.auth.password_policy import normal
-from parley.auth.tables import api_keys, bans, provider_accounts, provider_sessions, sessions, suspensions, users
+from parley.auth.tables import api_keys, bans, sessions, suspensions, users
 from parley.auth.user_rows import lock_user, require_unlike_others, revoke_sessions
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from parley.auth.database import Database
 from parley.auth.factors import totp_codes
 from parley.auth.factors.sealed_secrets import SealedSecret, SecretSeal, UnknownKey
-from parley.auth.tables import totp
+from parley.auth.login_tables import totp
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger
 

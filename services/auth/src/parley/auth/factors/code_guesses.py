@@ -17,8 +17,8 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.attempt_counts import Throttled
-from parley.auth.tables import code_guesses
+from parley.auth.accounts.guessing.attempt_counts import Throttled
+from parley.auth.login_tables import code_guesses
 
 STRANGERS = 20
 KNOWN = 100

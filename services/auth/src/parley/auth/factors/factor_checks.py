@@ -14,7 +14,7 @@ from parley.auth.factors.passkey_ceremonies import PresentedCredential
 from parley.auth.factors.passkeys import Passkeys
 from parley.auth.factors.recovery_codes import MAX_CODE
 from parley.auth.factors.tickets import MAX_TICKET, SECONDS
-from parley.auth.tables import passkeys, totp
+from parley.auth.login_tables import passkeys, totp
 from parley.common.errors import Code, Reject
 
 TOTP = "totp"

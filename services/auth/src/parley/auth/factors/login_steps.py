@@ -10,9 +10,9 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.accounts import PASSWORD, require_strong
-from parley.auth.accounts.attempt_counts import AttemptLimit
-from parley.auth.accounts.passwords import Passwords
-from parley.auth.accounts.sessions import Device, Grant, Sessions
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.passwords import Passwords
+from parley.auth.accounts.sessions.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
 from parley.auth.factors import spent_tickets
 from parley.auth.factors.factor_checks import PASSKEY, FactorChecks, ShownFactor
@@ -114,6 +114,7 @@ class LoginSteps:
             async with self._database.autocommit() as connection:
                 before = (await connection.execute(select(users).where(users.c.id == ticket.user_id))).first()
             before = _require_bound(before, ticket)
+            # The cheap refusals first: to compare and to hash a password takes its turn in a queue.
             require_strong(password, before.username)
             # An administrator wanted another password because this one may be known to others.
             if (await self._passwords.verify(before.password_hash, password)).fits:
@@ -142,6 +143,7 @@ class LoginSteps:
                 # Only to know whose row to lock; what is proven is looked at under the lock.
                 user_id = await self._keys.owner_of(connection, credential)
             async with self._database.transaction() as connection:
+                # A passkey's counter is compared and stored under this lock, or two copies of it could be used at once.
                 user = await lock_user(connection, user_id) if user_id is not None else None
                 if user is None:
                     raise Reject(Code.INVALID_CREDENTIALS, "The passkey was not accepted.")

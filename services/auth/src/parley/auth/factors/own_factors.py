@@ -19,8 +19,8 @@ from parley.auth.factors.factor_checks import FactorChecks, ShownFactor
 from parley.auth.factors.passkey_ceremonies import NewCredential
 from parley.auth.factors.passkeys import PasskeyDetails, Passkeys
 from parley.auth.factors.tickets import TicketFor, TicketSeal, binding_of
-from parley.auth.tables import code_guesses, totp
-from parley.auth.tables import passkeys as passkeys_table
+from parley.auth.login_tables import code_guesses, totp
+from parley.auth.login_tables import passkeys as passkeys_table
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
 from parley.common.wire.identity import Identity

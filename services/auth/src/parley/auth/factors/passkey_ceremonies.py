@@ -167,10 +167,7 @@ class RelyingParty:
         if len(verified.credential_id) > MAX_CREDENTIAL_ID:
             raise _refused()
         return VerifiedRegistration(
-            verified.credential_id,
-            verified.credential_public_key,
-            verified.sign_count,
-            verified.credential_backed_up,
+            verified.credential_id, verified.credential_public_key, verified.sign_count, verified.credential_backed_up
         )
 
     def presented(

@@ -23,7 +23,7 @@ from parley.auth.factors.passkey_ceremonies import (
     known_transports,
 )
 from parley.auth.factors.tickets import TicketFor, TicketSeal, binding_of
-from parley.auth.tables import passkeys
+from parley.auth.login_tables import passkeys
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger
 from parley.common.wire.identifiers import uuid7

@@ -7,7 +7,7 @@ import secrets
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.tables import recovery_codes
+from parley.auth.login_tables import recovery_codes
 from parley.auth.tokens.secret_hash import secret_hash
 
 NUMBER = 10

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.factors.tickets import Ticket
-from parley.auth.tables import spent_tickets
+from parley.auth.login_tables import spent_tickets
 from parley.auth.tokens.secret_hash import secret_hash
 from parley.common.errors import Code, Reject
 

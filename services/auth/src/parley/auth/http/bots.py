@@ -11,9 +11,9 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts import api_keys, bots
-from parley.auth.accounts.api_keys import MAX_SCOPES, SCOPE, ApiKeyDetails, NewApiKey
-from parley.auth.accounts.bots import BotDetails
+from parley.auth.accounts.programs import api_keys, bots
+from parley.auth.accounts.programs.api_keys import MAX_SCOPES, SCOPE, ApiKeyDetails, NewApiKey
+from parley.auth.accounts.programs.bots import BotDetails
 from parley.auth.components import Bearer, Components, Current
 from parley.auth.http.endpoints import Ok
 from parley.auth.moderation import kick_records

@@ -8,7 +8,7 @@ from itertools import islice
 
 from fastapi import Request, Response
 
-from parley.auth.accounts.device_proofs import MAX_AGE
+from parley.auth.accounts.guessing.device_proofs import MAX_AGE
 from parley.auth.components import Components
 
 PATH = "/auth"

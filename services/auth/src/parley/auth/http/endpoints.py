@@ -8,9 +8,9 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from parley.auth.accounts.device_names import device_name
-from parley.auth.accounts.refresh_seal import MAX_REFRESH_TOKEN
-from parley.auth.accounts.sessions import Device, Grant, ReusedToken
+from parley.auth.accounts.sessions.device_names import device_name
+from parley.auth.accounts.sessions.refresh_seal import MAX_REFRESH_TOKEN
+from parley.auth.accounts.sessions.sessions import Device, Grant, ReusedToken
 from parley.auth.components import Current, public_url
 from parley.auth.http.device_cookie import device_for, remember_device
 from parley.common.http.bodies import body_of, described

@@ -13,7 +13,7 @@ from fastapi import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parley.auth.accounts.attempt_counts import Throttled
+from parley.auth.accounts.guessing.attempt_counts import Throttled
 from parley.auth.components import Components, components_of
 from parley.auth.http.device_cookie import genuine_device
 from parley.common.errors import Code, Reject

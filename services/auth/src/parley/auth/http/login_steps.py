@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from parley.auth.accounts.sessions import Grant
+from parley.auth.accounts.sessions.sessions import Grant
 from parley.auth.components import Components, Current
 from parley.auth.factors.factor_checks import ShownFactor, Ticketed
 from parley.auth.factors.login_steps import Entered

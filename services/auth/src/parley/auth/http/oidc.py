@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
-from parley.auth.accounts.sessions import Grant
+from parley.auth.accounts.sessions.sessions import Grant
 from parley.auth.components import Current, public_url
 from parley.auth.http.endpoints import device_of
 from parley.auth.oidc.logins import LOGIN_SECONDS, MAX_APP_STATE

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 from sqlalchemy import true
 
-from parley.auth.accounts.sessions import SessionDetails
+from parley.auth.accounts.sessions.sessions import SessionDetails
 from parley.auth.components import Bearer, Current
 from parley.auth.http.endpoints import Ok
 from parley.auth.tables import sessions

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.tables import mail_tokens
+from parley.auth.login_tables import mail_tokens
 from parley.auth.tokens.secret_hash import secret_hash
 
 MAX_TOKEN = 64

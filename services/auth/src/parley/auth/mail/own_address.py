@@ -12,16 +12,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.accounts.accounts import Accounts
-from parley.auth.accounts.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
 from parley.auth.accounts.own_account import Proof, lock_proved
 from parley.auth.database import Database
 from parley.auth.email_address import mailbox_key, require_address
+from parley.auth.login_tables import emails
 from parley.auth.mail import letters, mail_tokens
 from parley.auth.mail.letters import VERIFY_HOURS
 from parley.auth.mail.mail_tokens import Purpose
 from parley.auth.mail.mailer import Mailer
 from parley.auth.settings import AttemptRate
-from parley.auth.tables import emails, users
+from parley.auth.tables import users
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
 from parley.common.process.logs import get_logger

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, select, update
 
 from parley.auth.accounts.accounts import require_strong
-from parley.auth.accounts.attempt_counts import AttemptLimit
-from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.passwords import Passwords
 from parley.auth.database import Database
 from parley.auth.email_address import mailbox_key
+from parley.auth.login_tables import emails
 from parley.auth.mail import letters, mail_tokens
 from parley.auth.mail.letters import RESET_MINUTES
 from parley.auth.mail.mail_tokens import Purpose
@@ -26,7 +27,7 @@ from parley.auth.moderation import kick_records
 from parley.auth.moderation.audit import Actor
 from parley.auth.moderation.kicks import KickOrder
 from parley.auth.settings import AttemptRate
-from parley.auth.tables import emails, users
+from parley.auth.tables import users
 from parley.auth.user_rows import lock_user, named, revoke_all
 from parley.common.errors import Code, Reject
 from parley.common.http.addresses import address_key

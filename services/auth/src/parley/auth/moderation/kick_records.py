@@ -193,6 +193,7 @@ class KickRecords:
     async def _follow(self) -> None:
         await self._tell_untold()
         await self._look_after()
+        # Last: however much there is to delete, nobody who was kicked stays longer for it.
         if time.monotonic() - self._tidied > TIDY_INTERVAL:
             await self._tidy()
 

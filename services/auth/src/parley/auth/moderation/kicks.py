@@ -79,6 +79,7 @@ class Gateways:
         # The order waits in the bus for a connection. Whoever is cut off owes an answer until it is there.
         if not self._requests.bus.connected:
             await self._requests.send(kick, "")
+            # Every gateway that is known owes an answer, so that the records follow each of them up.
             return self._nobody_answered()
         replies = await self._requests.request(
             lambda _inbox: kick, "", OperationReport, ANSWER_TIMEOUT, inbox=kick.inbox

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, delete, func, insert, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.sessions import Device, Grant, Sessions
+from parley.auth.accounts.sessions.sessions import Device, Grant, Sessions
 from parley.auth.database import Database
+from parley.auth.login_tables import login_codes, oidc_logins, provider_logouts, provider_sessions
 from parley.auth.metrics import LOGINS, outcome
 from parley.auth.oidc.provider import LoginSecrets, OpenIdProvider, challenge_of
 from parley.auth.oidc.provider_accounts import account_of
 from parley.auth.oidc.redirects import Destination, destination, with_query
-from parley.auth.tables import login_codes, oidc_logins, provider_logouts, provider_sessions, refresh_tokens
+from parley.auth.tables import refresh_tokens
 from parley.auth.tokens.secret_hash import secret_hash
 from parley.auth.user_rows import lock_user
 from parley.common.errors import Code, Reject
@@ -136,6 +137,7 @@ class OpenIdLogins:
         out, or `banned`.
         """
         async with self._database.autocommit() as connection:
+            # Taken by deleting it, so that of two who show the same code one finds nothing (RFC 6749, section 4.1.2).
             taken = delete(login_codes).where(
                 login_codes.c.code == secret_hash(code), login_codes.c.expires_at > func.clock_timestamp()
             )
@@ -203,6 +205,8 @@ class OpenIdLogins:
         async with self._database.autocommit() as connection:
             taken = delete(oidc_logins).where(
                 oidc_logins.c.state == secret_hash(state),
+                # Bound to the browser that began: nobody can be made to finish a stranger's login (RFC 6749, section
+                # 10.12).
                 oidc_logins.c.browser == secret_hash(browser),
                 oidc_logins.c.provider == provider.name,
                 oidc_logins.c.expires_at > func.clock_timestamp(),
@@ -213,12 +217,14 @@ class OpenIdLogins:
         return login
 
     async def _accept(self, provider: OpenIdProvider, login: Row[Any], answer: Mapping[str, str]) -> str:
+        # First: an answer of another provider says nothing, not even that it failed (RFC 9207, section 2.4).
         await provider.check_answer(answer.get("iss", ""))
         if "error" in answer or not answer.get("code"):
             denied = answer.get("error") in {"access_denied", "login_required", "consent_required"}
             raise Reject(*_REFUSED if denied else (Code.UNAVAILABLE, f"{provider.settings.label} refuses; try again."))
         attempt = LoginSecrets("", login.nonce, login.verifier, login.redirect_uri)
         person, id_token = await provider.redeem(answer["code"], attempt)
+        # The browser is given a code, and never the tokens: addresses are kept in histories and logs.
         code = secrets.token_urlsafe(32)
         async with self._database.transaction() as connection:
             user = await account_of(
@@ -264,6 +270,7 @@ async def _require_still_logged_in(connection: AsyncConnection, found: Row[Any])
 
 def _is_theirs(found: Row[Any], verifier: str, browser: str) -> bool:
     """Return whether a code came back to who began the login: an app proves it by PKCE, our own page by its cookie."""
+    # RFC 7636, section 4.6: whoever stole the code on its way does not know the verifier.
     if found.challenge:
         return compare_digest(challenge_of(verifier), found.challenge)
     return compare_digest(secret_hash(browser), found.browser)

@@ -8,10 +8,11 @@ from sqlalchemy import ColumnElement, Table, delete, func, or_, select, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.sessions import EndedSession
+from parley.auth.accounts.sessions.sessions import EndedSession
 from parley.auth.database import Database
+from parley.auth.login_tables import login_codes, provider_accounts, provider_logouts, provider_sessions
 from parley.auth.oidc.provider_tokens import LogoutNotice, refused
-from parley.auth.tables import login_codes, provider_accounts, provider_logouts, provider_sessions, sessions
+from parley.auth.tables import sessions
 from parley.auth.user_rows import lock_user, revoke_sessions
 
 KEPT = timedelta(hours=1)

@@ -9,8 +9,9 @@ from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.email_address import mailbox_key
+from parley.auth.login_tables import emails, provider_accounts
 from parley.auth.oidc.provider_tokens import Person
-from parley.auth.tables import emails, provider_accounts, users
+from parley.auth.tables import users
 from parley.auth.user_rows import lock_user, new_user_id
 from parley.common.errors import Code, Reject
 

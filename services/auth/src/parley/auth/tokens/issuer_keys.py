@@ -20,9 +20,7 @@ from parley.common.process.logs import get_logger
 
 log = get_logger(__name__)
 
-ALGORITHMS = frozenset(
-    ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"),
-)
+ALGORITHMS = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"))
 """Public-key algorithms only: a published key must never serve as an HMAC secret."""
 MAX_AGE = 600.0
 """Seconds after which the keys are fetched again."""
@@ -110,4 +108,5 @@ def _usable(item: Mapping[str, Any]) -> PyJWK | None:
         key = PyJWK(dict(item))
     except Exception:  # noqa: BLE001 - PyJWT and what is below it raise whatever an odd key makes them; others serve
         return None
+    # A key for encryption signs nothing (RFC 7517, section 4.2).
     return key if key.algorithm_name in ALGORITHMS and item.get("use", "sig") == "sig" else None

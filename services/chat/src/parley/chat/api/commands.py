@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from parley.chat.domain.batch import Accepted
+from parley.chat.domain.batch_state import Accepted
 from parley.chat.domain.events import EventData, Instant
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, TransferRoom
 from parley.chat.domain.messages import MessageSent, SendMessage

@@ -67,6 +67,7 @@ class ByteStore:
 
     async def read(self, upload: UUID, what: str, first: int, last: int) -> AsyncIterator[bytes]:
         """Read bytes of a file, or of its thumbnail, from the first to the last."""
+        # Opening, and each piece, may wait for a disk or a bucket, so neither is done on the loop.
         pieces = await asyncio.to_thread(self._pieces, f"{upload}/{what}", first, last)
         while piece := await asyncio.to_thread(next, pieces, b""):
             yield piece
@@ -84,6 +85,7 @@ class ByteStore:
         await asyncio.to_thread(self._remove, upload, _parts(parts))
 
     def _join(self, upload: UUID, parts: int) -> None:
+        # Piece by piece, so that however large the file is, little of it is in memory.
         with obstore.open_writer(self._store, f"{upload}/file") as file:
             for part in range(parts):
                 for piece in self._stream(f"{upload}/part-{part}"):
@@ -100,6 +102,7 @@ class ByteStore:
     def _pieces(self, path: str, first: int, last: int) -> Iterator[bytes]:
         if last < first:
             return iter(())
+        # The store's ranges end before their last byte, those of HTTP with it (RFC 9110, section 14.1.2).
         return self._stream(path, {"range": (first, last + 1)})
 
     def _stream(self, path: str, options: Any = None) -> Iterator[bytes]:

@@ -147,6 +147,7 @@ class Downloads:
         pieces = self._store.read(upload, what, first, last)
         try:
             async with asyncio.timeout(10.0):
+                # Once the head of an answer is out, all that can be said of a failure is to break off.
                 begun = await anext(pieces, b"")
         except STORE_ERRORS as error:
             raise Reject(Code.UNAVAILABLE, "Files cannot be read now; try again.") from error
@@ -174,6 +175,7 @@ def part_of(asked: str, size: int) -> tuple[int, int] | None:
     match = _RANGE.fullmatch(asked.strip())
     if match is None or match[1] == match[2] == "":
         return None
+    # `-500` asks for the last 500 bytes, which may be more than there are (section 14.1.2).
     if match[1] == "":
         length = min(size, int(match[2]))
         if length == 0:
@@ -181,6 +183,7 @@ def part_of(asked: str, size: int) -> tuple[int, int] | None:
         return size - length, size - 1
     first = int(match[1])
     last = min(size - 1, int(match[2])) if match[2] else size - 1
+    # Such a range is invalid, and a header with an invalid one is ignored (section 14.1.1).
     if match[2] and int(match[2]) < first:
         return None
     if first >= size:

@@ -171,6 +171,7 @@ class Uploads:
             data = bytearray()
             async for piece in pieces:
                 data += piece
+                # Not read to its end: what is too long is refused in any case.
                 if len(data) > expected:
                     break
             if len(data) != expected:
@@ -190,6 +191,7 @@ class Uploads:
             return await self._look(user_id, upload, row)
 
     async def _look(self, user_id: str, upload: UUID, row: Any) -> UploadView:
+        # Two checks of one upload would both read all of it. If a check's process died, `CLAIM` lets another one in.
         claimed = await self._pool.fetchval(_CLAIM, upload, user_id)
         if claimed is None:
             raise Reject(Code.UNAVAILABLE, "This upload is being looked at; ask again.")
@@ -206,10 +208,13 @@ class Uploads:
             raise Reject(Code.INVALID_PAYLOAD, "Not all of the file was sent.") from None
         finally:
             picture = (seen.width, seen.height, len(seen.data)) if seen is not None else (None, None, 0)
+            # By the time of the claim: if this check took so long that another one claimed the upload, that one
+            # decides.
             settled = await self._pool.fetchrow(_SETTLE, upload, claimed, state, *picture)
         if settled is None:
             raise no_such_upload()
         with _stored():
+            # After the row says that the whole file is there. What is left of them goes with the file.
             await self._store.remove_parts(upload, parts_of(row["size"]))
         return view(settled)
 
@@ -237,6 +242,7 @@ class Uploads:
         if self._total + size > most:
             log.error("no room for uploads", used=self._total, most=most)
             raise Reject(Code.LIMIT_EXCEEDED, "This server has no room for more files.")
+        # Counted here until the sum is read anew, so that many announcements within that time do not all find room.
         self._total += size
 
     async def _announce(self, connection: Any, row: tuple[Any, ...]) -> datetime:

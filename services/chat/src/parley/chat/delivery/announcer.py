@@ -93,6 +93,7 @@ class Announcer:
             # This process is cut off from NATS; another one may not be.
             self._step_down()
             return INTERVAL
+        # Asked before each look: a leader that was cut off from Postgres may have a successor by now.
         if not await self._leadership.lead():
             connection = await self._leadership.connection()
             self._heed(LogState(*await connection.fetchrow(_STATE)))
@@ -110,10 +111,13 @@ class Announcer:
         if page.heads:
             await asyncio.sleep(INTERVAL)
             # The page was read before this pause, so what is announced now was committed half a second ago or earlier.
+            # Told first, stored then: whoever dies in between is followed by one who tells it again, which does no
+            # harm.
             told = announce(page.heads, page.named, page.log.incarnation, self._last, _new_name)
             await self._tell(told.messages)
             await self._save(page.position, told.last)
         else:
+            # Not stored: nothing lies between the two, and a successor reads over it in no time.
             self._position = page.position
             if time.monotonic() - self._told_at >= HEARTBEAT:
                 await self._tell([Announcement(NAMESPACE, page.log.incarnation, self._last)])
@@ -127,6 +131,7 @@ class Announcer:
     async def _save(self, position: Position, last: str) -> None:
         connection = await self._leadership.connection()
         if not self.leading or not await connection.fetchval(_SAVE, ANNOUNCEMENTS, position.encode(), self._last, last):
+            # Another one leads. What it has stored counts, so the position is read anew.
             self._position = None
             return
         self._position, self._last = position, last

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from parley.chat.delivery.hints import NAMESPACE, change_of, notice_of
-from parley.chat.domain.batch import BatchDecision
+from parley.chat.domain.batch_state import BatchDecision
 from parley.common.wire import subjects
 from parley.framework import Delivery, RoomPublisher
 

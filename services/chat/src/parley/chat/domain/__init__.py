@@ -8,7 +8,7 @@ Read them in this order:
 4. `rooms`, `membership`, `attaching`, `messages`, `people`: features with their commands, events, decisions and effects
    on a room.
 5. `room`: finds the feature that a command or an event belongs to.
-6. `batch`: decides many commands in order; `draft` decides those that need no lock.
+6. `batch` with `batch_state`: decides many commands in order; `draft` decides those that need no lock.
 7. `encoding`: how events and ids are written down.
 8. `erasure` with `erasure_events`: what an erasure covers, and what remains of an erased event.
 9. `projectors`: which rows of which table a room's events lead to.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from parley.chat.domain.batch import Accepted, BatchDecision, Submission
+from parley.chat.domain.batch_state import Accepted, BatchDecision, Submission
 from parley.chat.domain.encoding.event_codec import CODEC, StoredEvent
 from parley.chat.domain.encoding.recorded import Recorded
 from parley.chat.domain.room import ChatEvent, decide
@@ -77,6 +77,7 @@ class Drafts:
                 self.rooms[room_id] = room, [draft for draft in drafts if draft.submission.key not in keys]
                 if not self.rooms[room_id][1]:
                     del self.rooms[room_id]
+        # The numbers have gaps now, which Postgres would turn into gaps of the log.
         self.count()
 
 
@@ -135,6 +136,7 @@ def _decide(submission: Submission, room: Room) -> list[ChatEvent]:
         context = DecisionContext(submission.identity, locked=False, screened=submission.screened)
         return decide(submission.command, room, context)
     except Reject:
+        # What is known may be outdated, so a refusal is decided once more under the locks, which have the last word.
         return []
 
 

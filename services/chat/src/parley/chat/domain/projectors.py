@@ -167,6 +167,7 @@ ALL = tuple(PROJECTORS.values())
 def fold(folded: FoldedRoom | None, recorded: Recorded) -> FoldedRoom:
     """Return a room after one more of its events. Raises `ValueError` if a room's first event does not create it."""
     if folded is not None and recorded.type == RoomUpdated.TYPE:
+        # Before the room is changed, because afterwards nothing says which event the old text came from.
         going = texts_dropped_by(folded.room, recorded.event())
         folded.outdated.update(at for at in (getattr(folded.room, f"{text}_kept_in") for text in going) if at)
     room = evolve_recorded(folded.room if folded is not None else None, recorded)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from parley.chat.domain.attaching import Attachment
-from parley.chat.domain.batch import BatchDecision, LoadedState, Remembered, Submission
+from parley.chat.domain.batch_state import BatchDecision, LoadedState, Remembered, Submission
 from parley.chat.domain.draft import Draft, Drafts
 from parley.chat.domain.encoding.compact import pack, pack_user, unpack
 from parley.chat.domain.encoding.event_codec import CODEC, ERASED, StoredEvent
@@ -58,6 +58,7 @@ async def lock_rooms(connection: Any, submissions: list[Submission], *, wait: bo
     rows = await connection.fetch(sql.LOCK_ROOMS if wait else sql.LOCK_FREE_ROOMS, wanted, *asks)
     rooms = {row["room_id"]: _room(row) for row in rows}
     away: set[int] = set()
+    # A room is missing because it is locked, or because there is none. Only for the first its commands wait.
     if not wait and len(rooms) < len(wanted):
         others = [room_id for room_id in wanted if room_id not in rooms]
         away = {row["room_id"] for row in await connection.fetch(sql.EXISTING_ROOMS, others, *asks)}
@@ -88,6 +89,7 @@ async def load(connection: Any, submissions: list[Submission], rooms: dict[int, 
         elif row["unchanged"] is not None:
             loaded.earlier[key] = Remembered(row["unchanged_by"], row["unchanged"])
     loaded.earlier.update(events)
+    # Before the members: who follows the thread that a message is about is known only now.
     loaded.messages = await load_messages(connection, submissions)
     await _load_participants(connection, loaded)
     await _load_members(connection, submissions, loaded)
@@ -219,6 +221,7 @@ async def append(connection: Any, drafts: Drafts, *, wait: bool) -> AppendResult
     ]  # fmt: skip
     changed = [room.changed for room, _ in known]
     added = [len(waiting) for _, waiting in known]
+    # The number of the last draft is how many messages the room has once all are appended.
     messages = [waiting[-1].number for _, waiting in known]
     statement = sql.APPEND_KNOWN if wait else sql.APPEND_FREE
     pairs = columns_of(_pairs(known)) or [[], [], []]
@@ -269,6 +272,7 @@ async def save(connection: Any, decision: BatchDecision, rooms: dict[int, Room])
     await execute_rows(connection, sql.PUT_DECLINED, declined)
     await save_messages(connection, decision.messages)
     await _save_people(connection, decision, rooms)
+    # Sorted like all that is written here, so that two transactions meet on rows in the same order.
     for (room_id, sequence), texts in sorted(decision.forgotten.items()):
         row = await connection.fetchrow(sql.KEPT_TEXTS, room_id, sequence)
         if row is not None:

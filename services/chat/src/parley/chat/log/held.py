@@ -40,6 +40,7 @@ class HeldCommands(Generic[WaitingT]):
         self._of_user.setdefault(user_id, deque()).append((waiting, screened))
         self._count += 1
         if screened is not None:
+            # Answers come in any order. Each only frees what stands first, and the others wait for the one before.
             screened.add_done_callback(lambda _: self._go_on(user_id))
         else:
             self._go_on(user_id)
@@ -58,6 +59,7 @@ class HeldCommands(Generic[WaitingT]):
             self._count -= 1
             self._release(waiting, None if screened is None else _said(screened))
         if queue is not None and not queue:
+            # From here on the user's commands go straight to the writer again (`holds`).
             del self._of_user[user_id]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from parley.chat.domain.batch import BatchDecision, People, Remembered
+from parley.chat.domain.batch_state import BatchDecision, People, Remembered
 from parley.chat.domain.encoding.event_codec import CODEC
 from parley.chat.domain.encoding.log_lines import CommandLine, EndLine, LogLine, LogLineReader, Unbelievable
 from parley.chat.domain.encoding.recorded import Recorded

@@ -44,6 +44,7 @@ class Leadership:
         Raises what asyncpg raises, or `TimeoutError`.
         """
         connection, fresh = await self._connection.get()
+        # The lock went with the connection before, and another process may have it by now.
         if fresh:
             self.leading = False
         return connection
@@ -54,6 +55,7 @@ class Leadership:
         Raises what `connection` raises.
         """
         connection = await self.connection()
+        # Not again while it leads: a session may hold a lock several times, and would have to free it as often.
         if not self.leading:
             self.leading = await connection.fetchval(_TRY, LOCKS, self._key)
         return self.leading

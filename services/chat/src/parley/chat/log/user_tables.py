@@ -124,13 +124,7 @@ notifications = Table(
     PrimaryKeyConstraint("user_id", "sequence", name="notifications_pkey"),
     # An event notifies a user once, however often it is handed over.
     UniqueConstraint("user_id", "event_id", name="notifications_event_id_key"),
-    Index(
-        "notifications_unread_idx",
-        "user_id",
-        "room_id",
-        "event_sequence",
-        postgresql_where=text("read_at IS NULL"),
-    ),
+    Index("notifications_unread_idx", "user_id", "room_id", "event_sequence", postgresql_where=text("read_at IS NULL")),
     Index("notifications_at_idx", "at"),
     Index("notifications_room_idx", "room_id", "event_sequence"),
     Index("notifications_actor_idx", "actor_id"),

@@ -32,7 +32,8 @@ from typing import Any, TypeVar, overload
 import asyncpg
 from prometheus_client import Counter, Histogram
 
-from parley.chat.domain.batch import Accepted, BatchDecision, LoadedState, Submission, decide_batch
+from parley.chat.domain.batch import decide_batch
+from parley.chat.domain.batch_state import Accepted, BatchDecision, LoadedState, Submission
 from parley.chat.domain.draft import Drafts, candidates, decision_of, draft
 from parley.chat.domain.encoding.room_ids import LogSecret
 from parley.chat.domain.room import ChatCommand
@@ -208,6 +209,7 @@ class Writer:
         while not self._stopping:
             if not self._waiting:
                 await self._wait()
+            # Before the batch is taken: a command that is submitted from here on sets it again.
             self._wake.clear()
             if batch := self._take():
                 self._began = time.monotonic()
@@ -330,6 +332,7 @@ class Writer:
             return BatchDecision(), [], drafts.rest
         taken = await self._append_drafts(connection, drafts)
         stale = [room_id for room_id in drafts.rooms if room_id not in taken.heads]
+        # The statement has left these out: another process changed them since they were read.
         self._known.forget(stale)
         drafts.leave_to_rest(stale)
         for room_id, (_, waiting) in drafts.rooms.items():
@@ -403,6 +406,7 @@ class Writer:
             locked = await event_store.lock_rooms(connection, [one.submission for one in batch], wait=wait)
             done = [one for one in batch if one.submission.room_id not in locked.away]
             loaded = await event_store.load(connection, [one.submission for one in done], locked.rooms)
+            # Noted here, because `decide_batch` moves the rooms on.
             changed_before = {room.room_id: room.changed for room in loaded.rooms.values()}
             decided = decide_batch([one.submission for one in done], loaded, self._limits)
             if decided.stores:
@@ -496,6 +500,7 @@ class Writer:
             self._in_hand_of[user_id] = left
         else:
             del self._in_hand_of[user_id]
+        # Done already means cancelled: the sender has given up waiting.
         return not waiting.decided.done()
 
 

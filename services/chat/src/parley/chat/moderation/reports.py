@@ -184,6 +184,7 @@ async def report(pool: Pool, identity: Identity, said: ReportMessage) -> Reporte
         message, around = _reported(rows, identity, said)
         if any(one.covers(message) or one.user_id == identity.user_id for one in await open_erasures(connection)):
             raise Reject(Code.FORBIDDEN, "What this user wrote is being erased.")
+        # Behind the checks: who resends a report of what is being erased meanwhile is told so.
         earlier = await connection.fetchrow(_SAME, room, key)
         if earlier is not None:
             if tuple(earlier.values()) != (said.message, said.category, said.comment):
@@ -230,6 +231,7 @@ async def resolve(pool: Pool, identity: Identity, said: ResolveReport) -> Report
     of = (key_of(said.room), said.report, None if administers else identity.user_id)
     async with pool.acquire() as connection:
         row = await connection.fetchrow(_RESOLVE, *of, identity.user_id, said.resolution, said.note)
+        # Nothing was changed: it is resolved already, and whoever asks is shown by whom.
         row = row or await connection.fetchrow(_ONE, *of)
         if row is None:
             raise Reject(Code.NOT_FOUND, "There is no such report.")

@@ -68,6 +68,7 @@ class Screening:
             answer.set_result(self._without_answer())
             return answer
         task = asyncio.create_task(self._ask(command, body, identity), name="screen a text")
+        # The loop only holds tasks weakly: without this set one could be collected before its answer came.
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
         return task
@@ -93,6 +94,7 @@ class Screening:
                 asyncio.timeout(self._timeout),
                 self._client.stream("POST", self._url, content=content, headers=self._headers) as response,
             ):
+                # Read piece by piece: a service that answers without end must not fill the memory.
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > MAX_ANSWER:

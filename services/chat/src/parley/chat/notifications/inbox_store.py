@@ -209,6 +209,8 @@ async def append(connection: Any, dues: list[Due], push_after: float) -> None:
     columns = zip(*map(_row, dues), strict=True)
     told = [InboxEntry(*row.values()) for row in await connection.fetch(_APPEND, *map(list, columns))]
     if told:
+        # Only now, with the inboxes locked: the cursor of whoever reads at this moment is stored, or waits for the
+        # lock.
         await connection.execute(_ALREADY_READ, [one.user_id for one in told], [one.sequence for one in told])
         await connection.execute(_ENQUEUE_PUSH, list({one.user_id for one in told}), push_after)
 
@@ -224,6 +226,7 @@ async def appended(connection: Any, dues: list[Due]) -> list[InboxEntry]:
 
 async def read_in_rooms(connection: Any, moved: dict[CursorKey, int]) -> list[InboxEntry]:
     """Mark as read what is about messages up to users' cursors, in a transaction of the caller's."""
+    # Sorted, as `_APPEND` and `_LOCK` lock them: two who lock the same inboxes do not wait for each other in a circle.
     await connection.fetch(_LOCK, sorted({key.user_id for key in moved}))
     users, rooms = [key.user_id for key in moved], [key.room_id for key in moved]
     rows = await connection.fetch(_READ_IN_ROOMS, users, rooms, list(moved.values()))

@@ -43,17 +43,7 @@ from parley.chat.notifications.rules import (
 from parley.chat.reading.read_store import MovedCursor
 from parley.common.process.outage_log import OutageLog
 from parley.common.wire import subjects
-from parley.framework import (
-    Code,
-    Delivery,
-    Identity,
-    LogEvent,
-    Reject,
-    RoomEvent,
-    RoomHead,
-    RoomPublisher,
-    get_logger,
-)
+from parley.framework import Code, Delivery, Identity, LogEvent, Reject, RoomEvent, RoomHead, RoomPublisher, get_logger
 
 log = get_logger(__name__)
 outages = OutageLog(log, "cannot delete old notifications")
@@ -123,6 +113,7 @@ class Notifier:
                 also = [one for one in dues if one.event.event_id == event.event_id]
                 await self._call(connection, event, also, due_to_present(event, online.get(event.event_id, ())))
                 dues.append(Due(EVERYBODY, "mention", event))  # whoever was called, now or before
+            # Read back, and not remembered: an attempt before this one may have appended them and died before it told.
             told = await inbox_store.appended(connection, dues)
             read = await _told_all_read(connection, gone)
         await self._tell(told)
@@ -178,6 +169,7 @@ class Notifier:
         while True:
             await asyncio.sleep(HEADS_SECONDS)
             try:
+                # Taken before it is waited for: what moves meanwhile is said with the next ones.
                 heads, self._moved = self._moved, {}
                 if heads and not await self._rooms.announce_heads(
                     [RoomHead(subjects.user_room(user_id), head) for user_id, head in heads.items()]

@@ -61,6 +61,7 @@ class PushSigner:
         """Return the header that says who sends to the push service behind an endpoint."""
         parts = urlsplit(endpoint)
         claims = {
+            # RFC 8292, section 2: for the origin of one push service, so that none can show the signature to another.
             "aud": f"{parts.scheme}://{parts.netloc}", "exp": int(time.time()) + SIGNED_SECONDS, "sub": self._contact
         }  # fmt: skip
         return f"vapid t={jwt.encode(claims, self._key, 'ES256')}, k={self.public}"
@@ -86,6 +87,7 @@ def push_request(
     A message of the same `topic` that was not delivered yet is replaced. After `seconds` it is not delivered any more.
     """
     body: bytes = cast("Any", http_ece).encrypt(
+        # RFC 8291, section 3.1: a key pair and a salt of each message's own; only the browser can read it.
         payload, salt=secrets.token_bytes(16), private_key=ec.generate_private_key(_CURVE), dh=keys.p256dh,
         auth_secret=keys.auth, version="aes128gcm",
     )  # fmt: skip
@@ -94,6 +96,7 @@ def push_request(
         "content-encoding": "aes128gcm",
         "content-type": "application/octet-stream",
         "content-length": str(len(body)),
+        # RFC 8030, sections 5.2 to 5.4.
         "ttl": str(seconds),
         "topic": topic,
         "urgency": "high" if urgent else "normal",

@@ -12,13 +12,7 @@ from parley.chat.domain.events import ClientEvent, Instant
 from parley.chat.domain.fields import MessageSequence, RoomId
 from parley.chat.log.database import Pool
 from parley.chat.log.event_store import recorded_row
-from parley.chat.queries.current import (
-    LOOKED_THROUGH,
-    current_event,
-    current_events,
-    replies_between,
-    shown_between,
-)
+from parley.chat.queries.current import LOOKED_THROUGH, current_event, current_events, replies_between, shown_between
 from parley.chat.queries.pages import FIRST, LAST, MAX_PAGE_BYTES, PageBytes, events_between
 from parley.chat.queries.visibility import VISIBLE, key_of, no_such_room
 from parley.common.errors import Code, Reject

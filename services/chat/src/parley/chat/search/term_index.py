@@ -123,6 +123,8 @@ class TermIndex:
                     case "message.edited":
                         texts += await _edited(connection, room_id, event)
                     case "message.deleted":
+                        # In the log's order: what was said before is written first, or its row would come back after
+                        # the deletion.
                         await self._put(connection, texts)
                         texts = []
                         await _drop(connection, room_id, [(event.data["message"], event.data["message"])])
@@ -176,6 +178,7 @@ class TermIndex:
             ):
                 last = _Part(one.recorded_at, last.part + 1, one.recorded_at, 0)
                 parts.append(last)
+            # An edit belongs to the part of its message's time, which may be an old one.
             at = next((part for part in reversed(parts) if part.starts <= one.recorded_at), parts[0])
             at.latest = max(at.latest, one.recorded_at)
             at.messages += 1

@@ -141,6 +141,7 @@ class PresentMembers:
             raise Reject(Code.RATE_LIMITED)
 
     async def _answer(self, room: str) -> _Answer:
+        # Whoever asks within this time gets the same, so a room that all look at costs one question.
         held = self._held.get(room)
         if held is not None and time.monotonic() < held[0]:
             return held[1]
@@ -155,6 +156,7 @@ class PresentMembers:
             for room, present in (await self._ask_everybody(rooms)).items()
         }
         now = time.monotonic()
+        # Swept with each question, so nothing needs a timer; if it is too much all the same, nothing is held.
         held = {room: one for room, one in self._held.items() if now < one[0]}
         held |= {room: (now + HELD, answer) for room, answer in found.items() if not answer.partial}
         self._held = held if sum(len(answer.users) for _, answer in held.values()) <= MAX_HELD else {}

@@ -154,6 +154,7 @@ class Invocations:
             row = (
                 identity.user_id, asked.id, uuid7(), key, identity.name, bot.id, bot.name or "", asked.name, said
             )  # fmt: skip
+            # Two that were sent at once under one id meet here: one row is kept, and both are answered by it.
             kept, new = await rows.ask(self._pool, identity, bot.id, row)
         if not new:
             return self._again(kept, key, asked.name, said)

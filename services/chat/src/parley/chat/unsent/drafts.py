@@ -123,6 +123,7 @@ class DraftKeeper:
         with reachable():
             if not await self._pool.fetchval(_MAY_SEE, identity.user_id, key):
                 raise no_such_room()
+        # Asked before it waits, and not again when it is stored: only the user sees it, wherever they are by then.
         if not self._waiting.put(_Place(identity.user_id, key, said.thread or 0), said):
             raise Reject(Code.OVERLOADED)
 
@@ -150,11 +151,13 @@ class DraftKeeper:
         bodies = [draft.body for draft in drafts.values()]
         try:
             async with self._pool.acquire() as connection, connection.transaction():
+                # One transaction, so that nobody ever sees more of a user's drafts than are kept.
                 await connection.execute(_PUT, users, rooms, threads, bodies, [d.reply_to for d in drafts.values()])
                 await connection.execute(_REMOVE, users, rooms, threads, bodies)
                 await connection.execute(_BOUND, list(set(users)), MAX_DRAFTS)
         except (*DATABASE_ERRORS, Reject) as error:
             outages.note(error)
+            # A later text of the same draft, which has come meanwhile, stays.
             self._waiting.put_back(drafts)
             return
         except asyncio.CancelledError:

@@ -53,6 +53,7 @@ WHERE known.held_until IS NULL OR known.held_until < clock_timestamp()
 RETURNING true
 """
 _LIST = "SELECT id, message, due_at, failure, reason FROM chat.scheduled WHERE user_id = $1 ORDER BY due_at, id"
+# Not while a process sends it: whether it is sent by then is not known.
 _CANCEL = """
 DELETE FROM chat.scheduled WHERE user_id = $1 AND id = $2 AND (held_until IS NULL OR held_until < clock_timestamp())
 RETURNING true

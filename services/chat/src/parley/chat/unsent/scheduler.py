@@ -49,6 +49,7 @@ class Scheduler:
         while True:
             await asyncio.sleep(INTERVAL)
             try:
+                # Until nothing is due: at a full hour there may be more than one portion.
                 while rows := await store.hold(self._pool, AT_ONCE):
                     await asyncio.gather(*(self._send(row) for row in rows))
                 if time.monotonic() >= tidy_at:
@@ -65,6 +66,7 @@ class Scheduler:
             # The correlation names it in the logs of all services.
             await self._writer.submit(command, identity, f"scheduled-{command_id}")
         except Reject as rejection:
+            # For as long as that, whatever may go away by itself is tried again; who waits longer is told.
             late = datetime.now(UTC) - row["due_at"] > store.GIVE_UP
             if rejection.retryable and not late:
                 await store.again(self._pool, user_id, command_id)
@@ -73,6 +75,7 @@ class Scheduler:
             await store.failed(self._pool, user_id, command_id, code, rejection.message)
             await self._tell(user_id, ScheduledOutcome(command_id, command.room, "failed", code, rejection.message))
         else:
+            # After the commit. If this process dies before it, another one sends the same id and gets the first result.
             await store.done(self._pool, user_id, command_id)
             await self._tell(user_id, ScheduledOutcome(command_id, command.room, "sent"))
 

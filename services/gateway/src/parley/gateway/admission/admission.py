@@ -91,6 +91,7 @@ class Admission:
         connection.identity = claimed_identity(claim.token)
         handshake = handshake_of(connection, attempt.auth, self._namespaces[namespace].headers)
         connection.handshake = encoded(handshake)
+        # Registered as whom its token claims, before auth is asked: a kick that comes in between finds it here.
         self._connections.add(connection)
         recovery_token = RecoveryToken.of(attempt.auth)
         connection.guest = claim.guest
@@ -166,6 +167,7 @@ class Admission:
         if connection.end_reason is not None:
             # Middleware runs in a task of its own, and may get here after the attempt was given up.
             raise Reject(Code.UNAVAILABLE)
+        # Before the service is asked: a join that is told between its answer and CONNECT must not be missed.
         self._fanout.enter_user_room(connection)
         request = ConnectRequest(
             self._bus.run_address, connection.sid, connection.identity, connection.handshake, connection.data
@@ -211,6 +213,7 @@ class Admission:
             if cursor is None and attempt.waited:
                 cursor = head  # what was published while NATS was waited for is for it
             self._fanout.enter(connection, room, head=head, after=cursor, joined=membership.joined)
+        # Behind the rooms of the answer, which is older than the hints that came meanwhile.
         self._fanout.start_user_room(connection)
         if recovered is not None:
             for room in recovered.rooms:
@@ -243,6 +246,7 @@ def claimed_identity(token: str) -> Identity:
     It is only used to register the connection before it is authenticated.
     """
     try:
+        # A JSON Web Token has three parts between dots, of which the claims are the second (RFC 7519, section 7.2).
         payload = token.split(".", 2)[1]
         claims = _claims.decode(a2b_base64(payload.replace("-", "+").replace("_", "/") + "==="))
     except (IndexError, ValueError, msgspec.DecodeError, RecursionError):

@@ -79,6 +79,7 @@ class MiddlewareRunner:
 
         lifetime = ConnectionLifetime(middlewares, context, core)
         connection.on_closed = lifetime.leave
+        # It lives as long as the connection does, so it cannot run in the attempt's task.
         self._tasks.spawn(lifetime.run(), name="connection middleware")
         await lifetime.admitted(ENTER_SECONDS)
 
@@ -87,6 +88,7 @@ class MiddlewareRunner:
         closed = ConnectionClosed(connection.sid, connection.sid, reason, connection.data)
         if connection.on_closed is not None:
             connection.on_closed(closed)
+            # Once: a connection that is refused is left right away, and its end may be noticed later.
             connection.on_closed = None
         if "closed" in connection.lifecycle_events:
             self._tasks.spawn(self._tell(connection.namespace, closed), name="closed")

@@ -94,6 +94,7 @@ class Reconciliation(Generic[KeyT]):
                 self._added.clear()
                 batches = [taken for _ in range(self._at_once) if any(taken := self._take())]
                 self._asking_all = any(of_all for _, of_all in batches)
+                # Whatever has no answer was put back by `_try`, behind what came since.
                 answered = await asyncio.gather(*(self._try(*taken, quiet=failing) for taken in batches))
                 self._asking_all = False
                 if all(answered):

@@ -131,6 +131,7 @@ class StandingCheck:
         answer = await self._bus.request(subjects.WELCOME, question, UnwelcomeUsers, timeout=TIMEOUT, repeat=True)
         for changed in answer.changed:
             self._take_in(batch[changed.position], changed)
+        # The answer was full: more of them may have changed.
         if len(answer.changed) >= MAX_CHANGED:
             self._questions.add(batch)
         if not answer.users:

@@ -132,6 +132,7 @@ class CommandForwarder:
         """
         if event in connection.lifecycle_events:
             encoded = msgspec.json.encode(args)
+            # Counted, and never refused: what a service wants to know of a connection's end may not be lost to a bound.
             self._budget.add(connection, len(encoded))
             self._queue(QueuedCommand(connection, event, encoded, None, (), len(encoded)))
 
@@ -206,6 +207,7 @@ class CommandForwarder:
                 self._fail(namespace, tags, Reject(Code.INTERNAL))
 
     def _take_ready(self) -> Iterator[_Message]:
+        # Taken at once: what is submitted while a message is sent goes with the next write.
         ready, self._ready = self._ready, {}
         by_namespace: defaultdict[str, list[Connection]] = defaultdict(list)
         for connection in ready:
@@ -246,6 +248,7 @@ class CommandForwarder:
             if (pending := sent.settle(ack.tag)) is not None:
                 self.keep(pending.connection, ack.data_changes)
                 self._finish(pending, EventResult(ack.payload, ack.ok, ack.attachments))
+            # Tags are of one namespace's table, but all namespaces share what is late.
             elif (connection := self._late.get(ack.tag)) is not None and connection.namespace == namespace:
                 del self._late[ack.tag]
                 self.keep(connection, ack.data_changes)
@@ -291,6 +294,7 @@ class CommandForwarder:
         # Before the outcome is passed on, so that a failure there cannot block the connection.
         self._budget.give_back(connection, pending.size)
         connection.in_flight -= 1
+        # Only once all of the batch have their outcome, or a later command could overtake one on another replica.
         if not connection.in_flight and connection.queued:
             self._make_ready(connection)
         try:

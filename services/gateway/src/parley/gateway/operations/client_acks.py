@@ -72,12 +72,14 @@ class ClientAcks:
             timer = asyncio.get_running_loop().call_later(timeout, self._give_up, ack_id)
             self._pending[ack_id] = _PendingAck(inbox, set(asked), timer)
             for connection in asked:
+                # By connection as well, so that its end settles all that it owes without a search.
                 self._owed.setdefault(connection, set()).add(ack_id)
         return ack_id, asked
 
     def answered(self, connection: Connection, packet: AckPacket) -> None:
         """Record a client's ack. Late, repeated and unsolicited acks are ignored."""
         pending = self._pending.get(packet.ack_id)
+        # Ids can be guessed. An ack counts only from a connection that was asked, and once.
         if pending is None or connection not in pending.owing:
             return
         self._forget(connection, packet.ack_id)

@@ -221,6 +221,7 @@ class Operations:
         if selection.ranges:
             ranges = AddressRanges((each, math.inf) for each in selection.ranges)
             ended += self._end_addresses(ranges, code, kick.reason, kick.min_age)
+        # The connections have ended by now. Only the answer may have to wait for NATS.
         self._tasks.spawn(self._answer(kick.inbox, OperationReport(self._bus.run_address, ended)), name="operation")
 
     async def _ask_again(self, news: Recheck | RenewAddressBans) -> None:
@@ -272,6 +273,7 @@ class Operations:
             await self._tell(operation.inbox, connections, with_rooms=True)
             return
         async for connection in _in_slices(connections):
+            # It may have ended while others had their turn.
             if not connection.is_open:
                 continue
             match operation:

@@ -60,6 +60,7 @@ class LookedRoom:
         """Take over the changes on a gateway or, if `whole`, all users there."""
         part = self._parts.setdefault(gateway, {})
         if whole:
+            # Those that are not named any more have changed as well: they have gone from this gateway.
             self._changed.update(dict.fromkeys(part))
             part.clear()
         for user in users:
@@ -85,6 +86,7 @@ class LookedRoom:
             if due > now:
                 break
             self._remove(user_id, changes)
+        # Whoever has gone makes room, in this very call, for those who came when there was none.
         while self._unshown and len(self._shown) < self._most:
             user_id = next(iter(self._unshown))
             del self._unshown[user_id]
@@ -106,11 +108,13 @@ class LookedRoom:
         entries = [entry for part in self._parts.values() if (entry := part.get(user_id)) is not None]
         state = shown_state(entries)
         if state == "offline":
+            # They are connected and chose not to be seen, which nobody should have to wait for.
             if entries:
                 self._remove(user_id, changes)
             elif user_id in self._states:
                 self._going.setdefault(user_id, now + self._linger)
             return
+        # Back in time: nobody was told that the user had gone, so nobody is told of the return.
         self._going.pop(user_id, None)
         before = self._states.get(user_id)
         self._states[user_id] = state

@@ -59,6 +59,7 @@ class Lookers:
 
     def add(self, connection: Connection, key: RoomKey, now: float) -> None:
         """Note that a connection begins to look, or wants to be told everything once more."""
+        # Begun anew: whatever it was told before, or has missed, the answer to come has it all.
         self.remove(connection, key)
         self._rooms.setdefault(key, {})[connection] = Looker(now)
         self._looking.setdefault(connection, set()).add(key)

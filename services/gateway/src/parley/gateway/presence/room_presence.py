@@ -183,6 +183,7 @@ class RoomPresence:
 
     def _hear(self, data: bytes) -> None:
         said, now = decode_presence(data), time.monotonic()
+        # What is said to all gateways comes back here, where it was taken over when it was said.
         if said.gateway == self._me:
             return
         peer = self._peers.hear(said.gateway, now)
@@ -205,6 +206,7 @@ class RoomPresence:
 
     def _hear_parts(self, peer: PeerGateway, said: PresenceParts, now: float) -> None:
         if not self._peers.parts(peer, said):
+            # A number is missing. Any room may be wrong until this gateway has said it as a whole again.
             peer.unsure = set(self._shown.looked_at)
         for part in said.parts:
             if part.whole:
@@ -282,12 +284,14 @@ class RoomPresence:
 
     async def _run(self) -> None:
         """Renew the leases of what is said here, and find which are over, for ever."""
+        # Two renewals in a row may be lost before others take this gateway for dead.
         interval = self._lease / 3
         while True:
             before = time.monotonic()
             await asyncio.sleep(interval)
             now = time.monotonic()
             if (late := now - before - interval) > STALL:
+                # This process stood still and heard nobody. Leases last that much longer, or all would be over at once.
                 self._peers.spare(late)
             self._lapse(now)
             self._end_unused(now)
@@ -298,6 +302,7 @@ class RoomPresence:
             self._shown.lookers.rates.sweep(now)
 
     def _renew(self) -> None:
+        # Nobody would hear it. Once NATS is back everything is said anew (`start_over`).
         if not self._bus.connected:
             return
         if self._shown.looked_at:

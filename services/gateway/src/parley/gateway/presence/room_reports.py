@@ -49,6 +49,7 @@ class RoomReports:
         if room is None:
             room = self._rooms[key] = ReportedRoom()
             self._compared[key] = None
+            # Watched before anybody is looked up, so that who comes in between is not missed.
             self._fanout.watch(*key, partial(self._moved, key))
         room.begin(gateway)
         self._new[key] = None
@@ -97,6 +98,7 @@ class RoomReports:
         told: defaultdict[str, list[PresencePart]] = defaultdict(list)
         while keys:
             key = next(iter(keys))
+            # Both: a room that is told as a whole, or has changed, is told in one go, whatever it was taken for.
             self._changed.pop(key, None)
             self._new.pop(key, None)
             room = self._rooms[key]

@@ -102,6 +102,7 @@ class ShownRooms:
             shown = self._rooms[key] = _Shown(LookedRoom(self._linger), {self._me, *living})
             LOOKED.set(len(self._rooms))
         shown.unused_since = float("inf")
+        # A gateway that has died since has nobody whom the answer could lack.
         shown.missing.intersection_update(living)
         self.lookers.add(connection, key, now)
         shown.waiting.append((connection, inbox))
@@ -129,6 +130,7 @@ class ShownRooms:
             shown.room.put(gateway, part.users, whole=part.whole)
             self._entries += shown.room.entries - before
             self._unsettled[key] = None
+            # A gateway's answer may come in several messages, of which the last one completes it.
             if not part.more:
                 shown.awaited.discard(gateway)
                 shown.missing.discard(gateway)
@@ -147,6 +149,7 @@ class ShownRooms:
         """Let go of the rooms at which nobody has looked for a while, and return them."""
         ended: list[RoomKey] = []
         for key, shown in self._rooms.items():
+            # Who has left the room is noticed when something is told, which in a silent room never happens.
             for connection in list(self.lookers.of(key)):
                 if not is_in(connection, key[1]):
                     self.lookers.remove(connection, key)
@@ -172,6 +175,7 @@ class ShownRooms:
         """
         self._unsettled.update(dict.fromkeys(key for key, when in self._due.items() if when <= now))
         while self._unsettled:
+            # One by one, each taken out as it is settled: the time may be up before all are.
             key = next(iter(self._unsettled))
             self._settle(key, self._rooms[key], now)
             if time.monotonic() >= until:
@@ -179,6 +183,7 @@ class ShownRooms:
         self._follow_up(now)
         waits = [FOLLOW_UP] if self.lookers.any_unsettled else []
         if self._due:
+            # Not sooner, so that users who go shortly after each other are told of together.
             waits.append(max(TICK, min(self._due.values()) - now))
         if self._unsettled:
             waits.append(PAUSE)
@@ -214,6 +219,7 @@ class ShownRooms:
             if not is_in(connection, key[1]):
                 self.lookers.remove(connection, key)
             elif looker.stale or not looker.answered:
+                # Who is stale is told everything later, and who was not answered yet gets this with the answer.
                 continue
             elif self._outlet.congested(connection):
                 self.lookers.missed(key, connection, looker)

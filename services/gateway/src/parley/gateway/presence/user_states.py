@@ -42,6 +42,7 @@ class UserChoices:
             chosen = self._choices.get((connection.namespace, user_id)) if self._choices else None
             if chosen is not None:
                 return PresentUser(user_id, *chosen)
+            # One device that is used is enough, and the others need not be looked at.
             if not connection.idle:
                 return PresentUser(user_id, "online")
             entry = PresentUser(user_id, "away")

@@ -60,6 +60,7 @@ class _Sent(Generic[PacketT]):
 
     def forget_first(self) -> bool:
         """Forget the oldest event. Returns whether it was the last one."""
+        # The packet goes at once, whatever keeps its place: it is what takes the memory.
         self._packets[self._forgotten] = None
         self._forgotten += 1
         if self._forgotten == len(self._numbers):
@@ -157,6 +158,7 @@ class PacketHistory:
     def _forget_oldest(self) -> None:
         size, lists = self._order.popleft()
         self._bytes -= size
+        # Numbers have no gaps, so the length says which one was the last to be forgotten.
         self._forgotten = self.number - len(self._order)
         for kept, key in lists:
             if kept[key].forget_first():
@@ -182,6 +184,7 @@ class PacketHistory:
         `heads` are the sequences up to which it was sent its rooms. The result has per room the sequence up to which
         the client received them, and the events that are in no log.
         """
+        # A higher number than any that was given is of nobody's connection here.
         if number > self.number or number < self._forgotten:
             return None
         cursors = dict(heads)

@@ -75,6 +75,8 @@ class RecoveryToken(NamedTuple):
         The gateway that sent the last event has the connection. Without an event, the gateway that gave the pid knows
         where the connection is.
         """
+        # An offset is a run's address, `-` and a number (`PacketHistory`), and a pid an address, `.` and a secret
+        # (`begin`).
         return self.offset.rpartition("-")[0] or self.pid.rpartition(".")[0]
 
 
@@ -167,6 +169,7 @@ class Recovery:
         """
         if connection.namespace in self._seconds:
             connection.pid = pid or f"{self._bus.run_address}.{secrets.token_urlsafe(15)}"
+            # Whatever was sent here before is not for it: it lacks what comes behind this number.
             connection.first_offset = self._histories[connection.namespace].number
             connection.came_with = offset
             if connection.pid in self._parked:
@@ -179,6 +182,7 @@ class Recovery:
         # A connection that is not parked is simply ended, so the limit costs clients a new connection and nothing else.
         if self._live.pop(connection.pid, None) is None or not recoverable or len(self._parked) >= MAX_PARKED:
             return False
+        # Noted before it is parked, which takes it out of the rooms that have a log.
         rooms = {*connection.rooms, connection.sid}
         heads = self._parking.park(connection)
         expires = time.monotonic() + self._seconds[connection.namespace]
@@ -231,6 +235,7 @@ class Recovery:
             return None
         question = Recover(self._bus.run_address, namespace, user_id, recovery_token.pid, recovery_token.offset, "look")
         holder = recovery_token.holder
+        # It may have gone on from gateway to gateway. Each remembers the next one, and a circle ends by the bound.
         for _ in range(MAX_MOVES):
             answer = await self._ask(holder, question)
             if answer.sid:
@@ -313,9 +318,11 @@ class Recovery:
             return Recovered()
         if question.step == "look":
             return Recovered(connection.sid, rooms=list(connection.joined_ad_hoc or ()), identity=connection.identity)
+        # Nothing can get lost on the way to itself.
         if question.gateway == self._bus.run_address:
             self._drop(pid)
         else:
+            # Not dropped yet: the claim's answer may be lost, and then it is given back.
             parked.claimed_by = question.gateway
             parked.expires = min(parked.expires, time.monotonic() + CLAIMED_SECONDS)
             self._moved[pid] = question.gateway

@@ -7,6 +7,6 @@ Read the modules in this order:
 3. `delivery`: events to live members. `gathering`: those of a storm a moment later, together.
 4. `log_reader`, then `repair` and `catch_up`: what this gateway missed, and what one member missed.
 5. `heads` and `announcement_log`: how far the rooms are, and whether anything was missed.
-6. `memory`: what a connection heard of its joins and leaves.
+6. `memory`: what a connection heard of its joins and leaves; `membership_hints`: what of it is believed.
 7. `fanout`, which puts them together.
 """

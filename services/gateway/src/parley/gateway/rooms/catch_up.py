@@ -58,6 +58,7 @@ class CatchUp:
         if (rooms := self._rooms.get(connection)) is None:
             rooms = self._rooms[connection] = OrderedDict()
             self._tasks.spawn(self._work(connection, rooms), name="catch up")
+        # A worker that is under way finds it here; a room in hand is simply looked at once more.
         rooms[room] = None
 
     async def _work(self, connection: Connection, rooms: OrderedDict[LocalRoom, None]) -> None:
@@ -80,6 +81,7 @@ class CatchUp:
                 await asyncio.sleep(RETRY)
             elif not await self._send_page(connection, room, replayed.events):
                 await asyncio.sleep(GRACE)
+            # Behind the other rooms. In the meantime it may have left, or have become live.
             if room.catching_up(connection) is not None:
                 rooms[room] = None
 

@@ -70,6 +70,7 @@ class RoomCursor:
 
     def _keep_early(self, event: RoomEvent) -> None:
         early = self._early = self._early or {}
+        # One that is not kept is not lost: `known` says that it exists, and the log has it.
         if len(early) < MAX_EARLY:
             early[event.sequence] = event
 
@@ -94,6 +95,7 @@ def following(after: int, replayed: Sequence[RoomEvent], recent: Sequence[RoomEv
     once.
     """
     found: list[RoomEvent] = []
+    # Both may have the same events. Only the one that comes next counts, so none is sent twice or left out.
     for event in (*replayed, *recent):
         if event.sequence == after + len(found) + 1 and event.sequence <= head:
             found.append(event)

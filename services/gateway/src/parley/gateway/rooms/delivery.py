@@ -66,6 +66,7 @@ class RoomDelivery:
             return  # what a repair brings for a closed room would be remembered as sent later than it was
         if room.changes_nothing(events) and not (room.is_user_room and room.partly_live):
             # All receive the same bytes, so they are joined into one packet and encoded once.
+            # Kept before it is sent: who is catching up takes it from there, and goes live behind it.
             if room.keeps_recent:
                 room.keep_recent(events)
             if len(events) == 1:
@@ -83,6 +84,7 @@ class RoomDelivery:
     def _deliver_one(self, room: LocalRoom, event: RoomEvent) -> None:
         if event.sequence:
             room.keep_recent((event,))
+            # In this order: who joins with the event gets it, and who leaves with it gets it as the last one.
             room.before_event(event, self._joining(room, event) if event.joined_user else ())
         receivers: Collection[Connection] = room.live
         if not event.sequence and room.is_user_room:
@@ -94,6 +96,7 @@ class RoomDelivery:
         DELIVERIES.counts[()] += len(receivers)
         if event.sequence:
             leaving = self._concerned(room, event, event.left_user, joined=False) if event.left_user else ()
+            # Found after the broadcast, since the event also goes to those who leave with it.
             for connection in room.after_event(event, leaving):
                 self._gone(room, connection, event.sequence)
 

@@ -51,15 +51,12 @@ from parley.gateway.rooms.heads import RoomHeadReader
 from parley.gateway.rooms.local_room import LocalRoom
 from parley.gateway.rooms.log_reader import LogReader
 from parley.gateway.rooms.member_state import Registered
+from parley.gateway.rooms.membership_hints import MembershipHints
 from parley.gateway.rooms.repair import Repair
-from parley.gateway.rooms.room_registry import Awaited, RoomRegistry, listeners
+from parley.gateway.rooms.room_registry import Awaited, RoomRegistry
 from parley.gateway.socketio.packets import event_packet
 
 log = get_logger(__name__)
-
-LATE_SECONDS = 30.0
-"""Seconds by which a hint may be late, because a service was cut off or stood still between commit and publish. A
-connection that was admitted less long ago may have left in between, so the service is asked about a join."""
 
 RESETS = Counter("parley_gateway_room_resets_total", "Rooms whose log was found restored to an earlier state")
 MISSED = Counter("parley_gateway_announcements_missed_total", "Announcements missed, so that all rooms were compared")
@@ -79,11 +76,12 @@ class Fanout(Parking):
         self._question_count = 0
         self._awaited = Awaited()
         self._rooms = RoomRegistry(bus, self._receive, self._closed)
+        self.hints = MembershipHints(self._rooms, self._apply_hint)
         self._log = LogReader(bus)
         self._catch_up = CatchUp(self._log, outlet.congested, self._send_missed, self._gone, self._tasks)
         self._delivery = RoomDelivery(
             outlet, histories, self._rooms, self._catch_up.start, self._gone, lambda: self._question_count,
-            self._asks_about,
+            self.hints.asks_about,
         )  # fmt: skip
         self._repair = Repair(self._log, self._delivery.deliver, self._tasks)
         self._gathering = Gathering(self._gathered)
@@ -95,8 +93,6 @@ class Fanout(Parking):
         # What the gateway puts here once it has the parts that need to know.
         self.on_missed: Callable[[], object] = lambda: None
         """Called when an announcement was missed: memberships may have changed that nobody here heard of."""
-        self.on_uncertain_join: Callable[[Connection], object] = lambda _connection: None
-        """Called with a connection whose user joined a room, and may have left it before being admitted."""
         self.on_restored: Callable[[str], object] = lambda _namespace: None
         """Called with a namespace whose log was restored."""
 
@@ -129,6 +125,7 @@ class Fanout(Parking):
         whether that took any waiting. Raises `Reject` if NATS does not answer.
         """
         rooms = [self._room_for(namespace, name, UNKNOWN if head is None else head) for name, head in heads.items()]
+        # Counted, since several admissions may hold the same room open; the last one lets go of it.
         for room in rooms:
             room.awaited += 1
         try:
@@ -146,7 +143,7 @@ class Fanout(Parking):
             own.let_in(connection)
         connection.opened_at = time.monotonic()
         for change in connection.pending_changes:
-            self._hinted(connection, change)
+            self.hints.take_for(connection, change)
         connection.pending_changes.clear()
 
     def enter(
@@ -165,6 +162,7 @@ class Fanout(Parking):
         `joined` is the event with which its user became a member; the user may have left and come back after `after`.
         """
         self._enter(connection, room, head, after, hinted=False)
+        # The replay from `after` on may show a leave. That is not the end of the stay if a later join is known already.
         if (
             after is not None
             and after < joined - 1
@@ -367,7 +365,7 @@ class Fanout(Parking):
         # Events before changes: an event that moves its user does so in its place, and the hint then finds it done.
         self._delivery.deliver(room, room.cursor.accept(events))
         for change in delivery.membership_changes:
-            self._change(room, change)
+            self.hints.take(room, change)
         self._repair.soon(room)
 
     def _gathered(self, room: LocalRoom, events: list[RoomEvent]) -> None:
@@ -379,60 +377,8 @@ class Fanout(Parking):
     def _is_news(self, room: LocalRoom, event: RoomEvent) -> bool:
         return not event.notice or self._notices.take(room.namespace, room.room, event.notice)
 
-    def _change(self, users_room: LocalRoom, change: MembershipChange) -> None:
-        for connection in listeners(users_room):
-            if connection.attempting:
-                connection.pending_changes.append(change)
-            else:
-                self._hinted(connection, change)
-
-    def _hinted(self, connection: Connection, change: MembershipChange) -> None:
-        """Apply a hint, or ask the service about it.
-
-        Hints are published at once, but their publisher may have stood still. A connection that was admitted long
-        before can apply one.
-        """
-        if not self._is_new(connection) or self._is_safe(connection, change):
-            self._apply_hint(connection, change)
-        else:
-            self._ask_about(connection, change)
-
-    def _announced(self, users_room: LocalRoom, change: MembershipChange) -> None:
-        """Apply an announced change, or ask the service about it.
-
-        The change may have been in the log for long, so a connection that was admitted after it knows better what
-        followed.
-        """
-        for connection in listeners(users_room):
-            if not self._is_safe(connection, change):
-                self._ask_about(connection, change)
-            elif connection.attempting:
-                connection.pending_changes.append(change)
-            else:
-                self._apply_hint(connection, change)
-
-    def _is_new(self, connection: Connection) -> bool:
-        return time.monotonic() - connection.opened_at < LATE_SECONDS
-
-    def _asks_about(self, connection: Connection) -> bool:
-        if self._is_new(connection):
-            self.on_uncertain_join(connection)
-            return True
-        return False
-
-    def _is_safe(self, connection: Connection, change: MembershipChange) -> bool:
-        """Return whether a change may be applied however old it is.
-
-        Only a join can bring back somebody who has left since.
-        """
-        room = self._rooms.get(connection.namespace, change.room)
-        return not change.joined or (room is not None and connection in room)
-
-    def _ask_about(self, connection: Connection, change: MembershipChange) -> None:
-        if change.sequence > connection.last_change.get(change.room, 0):
-            self.on_uncertain_join(connection)
-
     def _send_missed(self, room: LocalRoom, connection: Connection, event: RoomEvent) -> None:
+        # As when it is delivered live: no older answer about memberships may undo it.
         if connection.identity.user_id in (event.joined_user, event.left_user):
             memory.note_change(connection, room.room, event.sequence, self._question_count)
         self._delivery.send_one(room, connection, event)
@@ -460,7 +406,7 @@ class Fanout(Parking):
             self.on_missed()
         for user_id, change in announcement.changes:
             if (room := self._rooms.get(namespace, subjects.user_room(user_id))) is not None:
-                self._announced(room, change)
+                self.hints.take_announced(room, change)
         for user_id, notice in announcement.notices:
             room = self._rooms.get(namespace, subjects.user_room(user_id))
             if room is not None and self._is_news(room, notice):

@@ -44,6 +44,7 @@ class Gathering:
         """Return what waits in a room, to be delivered now."""
         if not (waiting := self._waiting.get(room)):
             return []
+        # Empty, but still there: its time runs on, and what comes next waits for its end.
         self._waiting[room] = []
         return waiting
 
@@ -56,6 +57,7 @@ class Gathering:
         asyncio.get_running_loop().call_later(SECONDS, self._over, room)
 
     def _over(self, room: LocalRoom) -> None:
+        # A time in which nothing came ends the waiting: the next event is delivered at once.
         if not (waiting := self._waiting.pop(room, None)):
             return
         self._begin(room)

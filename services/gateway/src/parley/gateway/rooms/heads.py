@@ -127,6 +127,7 @@ class RoomHeadReader:
         Most of them are just late; one that stays is asked about.
         """
         now = asyncio.get_running_loop().time()
+        # Compared with what had been delivered at first: what came since is newer than that announcement.
         delivered, since = self._suspects.setdefault(room, (room.cursor.head, now))
         if head >= delivered:
             del self._suspects[room]
@@ -138,6 +139,7 @@ class RoomHeadReader:
         waiting, failing, most = self._unverified[namespace], False, HEADS_PER_REQUEST
         try:
             while waiting:
+                # Taken out before the request: what is asked for while it is under way is asked for once more.
                 taken = list(islice(waiting, most))
                 for room in taken:
                     del waiting[room]

@@ -65,6 +65,7 @@ class LogReader:
         """Return what follows an event, for a room that lacks it."""
         if (page := self._find(room, after)) is not None:
             return page
+        # Repairs do not wait for each other's pages: each room has one at a time (`LocalRoom.repairing`).
         async with self._pools[room.namespace].repairs:
             return await self._ask(room, after)
 
@@ -74,6 +75,7 @@ class LogReader:
             if (page := self._find(room, after)) is not None:
                 return page
             under_way = self._under_way[room]
+            # It may have them: how many events the answer has is not known yet, so the loop looks again after it.
             other = next((under_way[start] for start in under_way if start <= after < start + REPLAY_LIMIT), None)
             if other is None:
                 break

@@ -41,6 +41,7 @@ class Repair:
         """Repair a room in a moment, unless it has caught up by then."""
         if room.repairing or not room.cursor.behind:
             return
+        # One at a time, however often it is called: the worker itself goes on until the room is not behind.
         room.repairing = True
         namespace = room.namespace
         self._waiting[namespace].append((asyncio.get_running_loop().time() + GRACE, room))
@@ -52,13 +53,15 @@ class Repair:
         waiting, loop = self._waiting[namespace], asyncio.get_running_loop()
         try:
             while waiting:
-                # The first one is due before all others, since each waits equally long.
+                # As a rule the first one is due before all others, since they wait equally long.
                 begins, room = waiting.popleft()
                 if (pause := begins - loop.time()) > 0:
                     await asyncio.sleep(pause)
                 if await self._repair(room):
                     room.repairing = False
                 else:
+                    # `RETRY` is longer than `GRACE`, so the queue is not quite in order; who is behind it waits a
+                    # little more.
                     waiting.append((loop.time() + RETRY, room))
         finally:
             self._workers[namespace] -= 1

@@ -99,6 +99,7 @@ class RoomRegistry:
         """Close a room when its last member has left."""
         if room.closed or not room.empty:
             return
+        # Marked first: who holds the room across an `await` sees by this that another one may have its name by now.
         room.closed = True
         del self._rooms[room.namespace][room.room]
         SUBSCRIPTIONS.dec()

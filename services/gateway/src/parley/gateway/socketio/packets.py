@@ -114,6 +114,7 @@ def read_head(text: str) -> Head:
     # A long query would be kept with the connection, which nobody counts.
     if query and len(query) > MAX_QUERY:
         raise MalformedPacket("the query behind a namespace is too long")
+    # Socket.IO v5 protocol, "Packet types": these have an array, and CONNECT and DISCONNECT have no id.
     if kind in _WITH_ARGUMENTS:
         if not text.startswith("[", start):
             raise MalformedPacket("an event or an ack without arguments")
@@ -121,6 +122,7 @@ def read_head(text: str) -> Head:
             raise MalformedPacket("an ack without an id")
     elif ack_id is not None or kind == CONNECT_ERROR:
         raise MalformedPacket("an ack id where none belongs, or a packet that only servers send")
+    # The packet itself is well-formed, so its sender is told and keeps the transport.
     if ack_id is not None and len(ack_id) > MAX_ACK_DIGITS:
         ack_id, problem = None, f"An ack id has at most {MAX_ACK_DIGITS} digits."
     return Head(
@@ -176,6 +178,7 @@ def _encoded(text: str) -> bytes:
 
 def _checked(payload: str) -> bytes:
     encoded = _encoded(payload)
+    # Before any decoder sees it: deep nesting costs a decoder its stack.
     if too_deep(encoded):
         raise InvalidPayload(f"A payload may be nested {MAX_DEPTH} levels deep.")
     return encoded

@@ -29,7 +29,6 @@ from parley.engineio.reading import UNCOUNTED_BYTES
 from parley.engineio.request import MAX_FIELDS, TransportRequest, read_query
 from parley.engineio.server import Engine
 from parley.engineio.session import Session
-from parley.engineio.websocket.frames import NORMAL
 from parley.gateway.connections.connection import Connection
 from parley.gateway.namespaces import Namespace
 from parley.gateway.settings import GatewaySettings
@@ -37,6 +36,7 @@ from parley.gateway.socketio import packets
 from parley.gateway.socketio.attempt import Attempt
 from parley.gateway.socketio.client import Client, UnfinishedPacket
 from parley.gateway.socketio.packets import AckPacket, EventPacket, Head, InvalidPayload, MalformedPacket
+from parley.gateway.socketio.unjoined import UnjoinedSessions
 
 INVALID_NAMESPACE = {"message": "Invalid namespace"}
 """The words of Socket.IO's own server."""
@@ -50,8 +50,6 @@ NAME_ROOM = 2048
 """Characters that an event's name may add to its arguments."""
 EXCESS_SECONDS = 10.0
 """Seconds after which it is forgotten that a client sent more than its rates allow."""
-CLOSED_AT_ONCE = 256
-"""Transports that one turn of the loop closes because they joined no namespace in time."""
 
 
 class ServerEvents(Protocol):
@@ -92,10 +90,6 @@ class SocketIoServer:
         self._byte_rate = Rate(settings.gateway_bytes_per_second, settings.gateway_bytes_burst)
         self._connect_rate = Rate(CONNECTS_PER_SECOND, CONNECTS_BURST)
         self._random = _random_texts()
-        self._unjoined: dict[Session, float] = {}
-        """Until when sessions must have joined a namespace, in that order. Some are still in another one than they
-        left."""
-        self._watching = False
         # The token is in the payload, not in a cookie, so a page of another origin gains nothing by connecting.
         self._origins = allowed_origins(settings)
         self.engine = Engine(
@@ -107,6 +101,7 @@ class SocketIoServer:
             allows_origin=self._allows_origin,
             exposed_headers=sorted({header for namespace in namespaces.values() for header in namespace.headers}),
         )
+        self._unjoined = UnjoinedSessions(self.engine, settings.gateway_connect_timeout)
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -140,7 +135,7 @@ class SocketIoServer:
         session, namespace = connection.session, connection.namespace
         session.client.namespaces[namespace] = connection
         session.joined = True
-        self._unjoined.pop(session, None)
+        self._unjoined.discard(session)
         body = {"sid": connection.sid} | ({"pid": connection.pid} if connection.pid else {})
         session.send(packets.connect_packet(namespace, body if session.revision == 4 else None))
 
@@ -158,7 +153,7 @@ class SocketIoServer:
         closed in time.
         """
         connection.session.send(packets.disconnect_packet(connection.namespace))
-        self._await_join(connection.session)
+        self._unjoined.add(connection.session)
 
     def release(self, attempt: Attempt) -> list[EventPacket]:
         """Take a finished attempt out of its client. Returns what the client emitted into the namespace meanwhile."""
@@ -186,7 +181,7 @@ class SocketIoServer:
     def session_opened(self, session: Session) -> None:
         """Note that a transport was opened. It must join a namespace before long."""
         client = session.client = Client(session)
-        self._await_join(session)
+        self._unjoined.add(session)
         if session.revision == 3 and "/" in self._namespaces:
             # Clients of revision 3 are in the main namespace from the start, without a CONNECT, and put their token
             # into the query.
@@ -194,7 +189,7 @@ class SocketIoServer:
 
     def session_ended(self, session: Session, reason: str) -> None:
         """Note that a transport has closed."""
-        self._unjoined.pop(session, None)
+        self._unjoined.discard(session)
         client: Client | None = session.client
         if client is None:
             return
@@ -205,6 +200,7 @@ class SocketIoServer:
     def message_received(self, session: Session, data: str | bytes) -> None:
         """Take a packet of a client, or an attachment of one."""
         client: Client = session.client
+        # Socket.IO v5 protocol, "Packet encoding": the attachments follow their packet, with nothing in between.
         if client.unfinished is not None:
             self._attach(client, client.unfinished, data)
             return
@@ -226,34 +222,7 @@ class SocketIoServer:
             session.close(DisconnectReason.RATE_LIMITED)
         elif head.namespace in client.namespaces:
             self._events.left(client, head.namespace, DisconnectReason.CLIENT_LEFT)
-            self._await_join(session)
-
-    def _await_join(self, session: Session) -> None:
-        """Close a transport that is in no namespace when the time for joining one is over."""
-        if not session.over:
-            # Out and in again, which puts it last: the dict has the order of the times.
-            self._unjoined.pop(session, None)
-            self._unjoined[session] = self.engine.clock() + self._settings.gateway_connect_timeout
-            self._watch()
-
-    def _watch(self) -> None:
-        if self._unjoined and not self._watching:
-            self._watching = True
-            first = next(iter(self._unjoined.values()))
-            self.engine.call_later(max(0.0, first - self.engine.clock()), self._end_unjoined)
-
-    def _end_unjoined(self) -> None:
-        now = self.engine.clock()
-        for _ in range(CLOSED_AT_ONCE):
-            session, until = next(iter(self._unjoined.items()), (None, 0.0))
-            if session is None or until > now:
-                break
-            del self._unjoined[session]
-            client: Client = session.client
-            if not any(isinstance(found, Connection) for found in client.namespaces.values()):
-                session.close(DisconnectReason.CONNECT_TIMEOUT, NORMAL)
-        self._watching = False
-        self._watch()
+            self._unjoined.add(session)
 
     # -- events and acks -------------------------------------------------------------------------------------------
 
@@ -262,6 +231,7 @@ class SocketIoServer:
         if head.attachments > self._settings.gateway_max_attachments:
             session.close(DisconnectReason.ATTACHMENTS)
             return
+        # Before its payload is looked at: what a client may not send must not cost more than its head.
         within_rates = self._spend(client, len(text))
         if head.namespace not in client.namespaces:
             # It was sent before the client had joined, or after it had left, and Socket.IO ignores such packets.
@@ -451,6 +421,8 @@ class SocketIoServer:
             refusal = Reject(Code.INVALID_PAYLOAD, f"A query has at most {MAX_FIELDS} fields.")
             self.refuse(client, namespace, refusal)
             return
+        # Socket.IO v5 protocol, "Connection to a namespace": it is answered with CONNECT or CONNECT_ERROR, by an
+        # attempt.
         self._events.connect(client, namespace, auth)
         attempt = client.namespaces.get(namespace)
         # The payload is kept until the client is let in, however long auth and the service take.

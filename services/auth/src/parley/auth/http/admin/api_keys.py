@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlalchemy import select, true, tuple_
 
-from parley.auth.accounts import api_keys, bots
-from parley.auth.accounts.api_keys import ApiKeyDetails, NewApiKey
-from parley.auth.accounts.bots import BotDetails
+from parley.auth.accounts.programs import api_keys, bots
+from parley.auth.accounts.programs.api_keys import ApiKeyDetails, NewApiKey
+from parley.auth.accounts.programs.bots import BotDetails
 from parley.auth.components import Current
 from parley.auth.full_admins import require_not_above
 from parley.auth.http.admin.bulk import User

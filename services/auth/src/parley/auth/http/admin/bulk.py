@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts import bots
+from parley.auth.accounts.programs import bots
 from parley.auth.components import Components, Current
 from parley.auth.full_admins import require_not_above
 from parley.auth.http.admin.moderation import KickResponse, carry_out

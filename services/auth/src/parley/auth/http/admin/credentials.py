@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Row, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts import view_tokens
 from parley.auth.accounts.accounts import require_strong
+from parley.auth.accounts.sessions import view_tokens
 from parley.auth.components import Current
 from parley.auth.full_admins import require_another_full_admin, require_not_above
 from parley.auth.http.admin.moderation import KickResponse, carry_out, recheck

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from parley.auth.accounts import bots
+from parley.auth.accounts.programs import bots
 from parley.auth.components import Components, Current
 from parley.auth.full_admins import require_not_above
 from parley.auth.http.admin.parameters import GivenReason, GivenRestriction, ReasonBody, Restriction, UserId

@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts import api_keys, bots
-from parley.auth.accounts.api_keys import ApiKeyDetails
-from parley.auth.accounts.bots import BotDetails
-from parley.auth.accounts.sessions import SessionDetails
+from parley.auth.accounts.programs import api_keys, bots
+from parley.auth.accounts.programs.api_keys import ApiKeyDetails
+from parley.auth.accounts.programs.bots import BotDetails
+from parley.auth.accounts.sessions.sessions import SessionDetails
 from parley.auth.components import Current
 from parley.auth.factors.own_factors import FactorsOverview
 from parley.auth.http.admin.connections import MAX_CONNECTIONS, ConnectionsPage, LiveConnection, connections_page

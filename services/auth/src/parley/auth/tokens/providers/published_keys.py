@@ -35,11 +35,6 @@ class PublishedKeys:
             raise invalid("no key of its issuer fits it")
         # By the algorithm that the key was published for, whichever the token names.
         claims = decode(
-            token.token,
-            key,
-            key.algorithm_name,
-            issuer=self._issuer,
-            audience=self._audience,
-            leeway=decoding.LEEWAY,
+            token.token, key, key.algorithm_name, issuer=self._issuer, audience=self._audience, leeway=decoding.LEEWAY
         )
         return self._users.read(claims)

@@ -20,7 +20,8 @@ import asyncpg
 from parley.chat.domain.erasure import Erasure, ErasureScope
 from parley.chat.log.database import DATABASE_ERRORS, IDLE_SECONDS, LOCK_SECONDS, Pool, session_settings
 from parley.chat.log.erasure import erasures
-from parley.chat.log.erasure.executor import SESSION, Executor, Report
+from parley.chat.log.erasure.erasure_statements import SESSION
+from parley.chat.log.erasure.executor import Executor, Report
 from parley.chat.log.erasure.ledger import Ledger, LedgerError
 from parley.chat.log.own_connection import dial
 from parley.common.errors import Code, Reject

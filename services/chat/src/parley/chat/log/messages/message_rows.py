@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from parley.chat.domain.batch import Submission
+from parley.chat.domain.batch_state import Submission
 from parley.chat.domain.encoding.compact import unpack
 from parley.chat.domain.encoding.recorded import NOTHING, Recorded
 from parley.chat.domain.events import NamedUser

@@ -12,11 +12,11 @@ from typing import TypeVar
 import pytest
 from argon2 import PasswordHasher
 
-from parley.auth.accounts import hashing_queue
-from parley.auth.accounts import passwords as hashing
-from parley.auth.accounts.hashing_queue import WAITING_PER_WORKER, HashingQueue
-from parley.auth.accounts.login_limits import KNOWN, Rank
-from parley.auth.accounts.passwords import Passwords
+from parley.auth.accounts.guessing import hashing_queue
+from parley.auth.accounts.guessing import passwords as hashing
+from parley.auth.accounts.guessing.hashing_queue import WAITING_PER_WORKER, HashingQueue
+from parley.auth.accounts.guessing.login_limits import KNOWN, Rank
+from parley.auth.accounts.guessing.passwords import Passwords
 from parley.common.errors import Code, Reject
 
 T = TypeVar("T")

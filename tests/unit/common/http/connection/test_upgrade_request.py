@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from parley.common.http.upgrade_request import read_upgrade
+from parley.common.http.connection.upgrade_request import read_upgrade
 
 BROWSER = (
     b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: chat.example.com\r\n"

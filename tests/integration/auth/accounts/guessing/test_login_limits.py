@@ -11,8 +11,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from parley.auth.accounts import accounts, login_limits
-from parley.auth.accounts.login_limits import MAX_DELAY, Rank
+from parley.auth.accounts import accounts
+from parley.auth.accounts.guessing import login_limits
+from parley.auth.accounts.guessing.login_limits import MAX_DELAY, Rank
 from tests.support.auth.service import ADMIN_PASSWORD, PASSWORD, Auth, code, running_auth
 
 WRONG = "a wrong password"

@@ -11,8 +11,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from parley.auth.accounts.hashing_queue import HashingQueue, Turn
-from parley.auth.accounts.login_limits import Rank
+from parley.auth.accounts.guessing.hashing_queue import HashingQueue, Turn
+from parley.auth.accounts.guessing.login_limits import Rank
 from parley.auth.password_policy import normal
 
 PARAMETERS = replace(RFC_9106_LOW_MEMORY, parallelism=1)

@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.refresh_seal import SESSION_PREFIX, OpenedToken, RefreshSeal
+from parley.auth.accounts.sessions.refresh_seal import SESSION_PREFIX, OpenedToken, RefreshSeal
 from parley.auth.database import Database
 from parley.auth.settings import AuthSettings
 from parley.auth.standing import require_not_banned
@@ -167,6 +167,7 @@ class Sessions:
             # its seal alone, so it was spent longer ago than rows are kept.
             if row is not None and (row.used_at is None or session.now - row.used_at <= self._grace):
                 return await self._refresh(connection, user, session, row, device)
+            # The thief and the owner cannot be told apart, so neither of them goes on (RFC 9700, section 4.14.2).
             await revoke_sessions(connection, sessions.c.id == session.id)
         # Behind the transaction: what is raised within it would undo the end of the session.
         raise ReusedToken(EndedSession(session.user_id, session.id))
@@ -223,6 +224,7 @@ class Sessions:
             async with self._database.autocommit() as connection:
                 count = (await connection.execute(_SWEEP, {"rows": SWEEP_ROWS})).rowcount
             deleted += count
+            # Not even a full portion was left. Another replica may hold the rest.
             if count < SWEEP_ROWS:
                 break
         return deleted
@@ -242,6 +244,7 @@ class Sessions:
         )
         which = sessions.c.id == session_id
         user_id = await connection.scalar(select(sessions.c.user_id).where(which))
+        # The user's row is locked before the session is read, in the order of all who change sessions.
         user = await lock_user(connection, user_id) if user_id is not None else None
         timed = select(sessions, func.clock_timestamp().label("now")).where(which)
         session = (await connection.execute(timed)).first() if user is not None else None
@@ -278,6 +281,7 @@ class Sessions:
     async def _grant(self, connection: AsyncConnection, user: Row[Any], session: Row[Any], device: Device) -> Grant:
         now: datetime = session.now
         expires_at = min(now + self._refresh_ttl, session.expires_at)
+        # Only its hash is stored: who reads the database cannot log in by it.
         token = self._seal.make(session.id, expires_at)
         await connection.execute(
             insert(refresh_tokens).values(

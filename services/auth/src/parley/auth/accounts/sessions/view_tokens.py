@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from parley.auth.accounts.refresh_seal import SESSION_PREFIX
+from parley.auth.accounts.sessions.refresh_seal import SESSION_PREFIX
 from parley.auth.tables import sessions
 from parley.auth.tokens.signing import Signer
 from parley.common.wire.identifiers import uuid7

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from parley.auth.accounts import login_limits
-from parley.auth.accounts.attempt_counts import AttemptCounts, AttemptLimit, Throttled
-from parley.auth.accounts.device_proofs import MAX_AGE, DeviceProofs
-from parley.auth.accounts.login_limits import KNOWN, MAX_DELAY, LoginAttempt, LoginLimits, Rank, Treatment
+from parley.auth.accounts.guessing import login_limits
+from parley.auth.accounts.guessing.attempt_counts import AttemptCounts, AttemptLimit, Throttled
+from parley.auth.accounts.guessing.device_proofs import MAX_AGE, DeviceProofs
+from parley.auth.accounts.guessing.login_limits import KNOWN, MAX_DELAY, LoginAttempt, LoginLimits, Rank, Treatment
 from parley.auth.settings import AttemptRate, rate
 from parley.common.errors import Code, Reject
 from parley.common.http.addresses import address_key

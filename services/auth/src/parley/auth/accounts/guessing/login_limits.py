@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-from parley.auth.accounts.attempt_counts import AttemptCounts, Throttled
+from parley.auth.accounts.guessing.attempt_counts import AttemptCounts, Throttled
 from parley.auth.settings import AttemptRate
 from parley.common.errors import Code, Reject
 from parley.common.http.addresses import network_key

@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any, TypeVar
 
-from parley.auth.accounts.login_limits import KNOWN, Rank
+from parley.auth.accounts.guessing.login_limits import KNOWN, Rank
 from parley.common.errors import Code, Reject
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class Turn:
         if self._work is None or self._work.done():
             finish()
             return
+        # The thread calls back, and a future of the loop may only be settled by the loop.
         loop = asyncio.get_running_loop()
         self._work.add_done_callback(lambda _: loop.call_soon_threadsafe(finish))
 
@@ -66,6 +67,7 @@ class HashingQueue:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name)
         self._nice_threads = ThreadPoolExecutor(workers, thread_name_prefix=f"{name}-nice", initializer=_be_nice)
         self._workers = workers
+        # Of several workers one is left to those who were here before, however many strangers guess.
         self._for_strangers = max(1, workers - 1)
         self._busy = self._busy_with_strangers = 0
         self._places = workers * WAITING_PER_WORKER
@@ -124,6 +126,7 @@ class HashingQueue:
             if not worst.done():
                 worst.set_exception(Reject(Code.OVERLOADED))
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The number decides among equals, who go in the order in which they came; futures cannot be compared.
         place = (rank, next(self._numbers), turn)
         insort(self._waiting, place)
         try:

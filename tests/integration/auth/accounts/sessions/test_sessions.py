@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from parley.auth.accounts import sessions as rules
-from parley.auth.accounts.sessions import Device
+from parley.auth.accounts.sessions import sessions as rules
+from parley.auth.accounts.sessions.sessions import Device
 from parley.auth.user_rows import lock_user
 from parley.common.nats.bus import Bus
 from parley.common.wire import subjects

@@ -1,6 +1,7 @@
 """Limits what HTTP connections may cost before a request reaches the app: their number, their time and their work.
 
-One `HttpGate` belongs to one server, whose connections (`server.HttpProtocol`) report to it, all on the server's loop:
+One `HttpGate` belongs to one server, whose connections (`request_reader.HttpProtocol`) report to it, all on the
+server's loop:
 
 - connections are counted by address, and one too many is refused;
 - connections that take too long over a head, a body or an answer are ended;
@@ -99,6 +100,7 @@ class Deadlines:
             connection = next(iter(self._due))
             if self._due[connection] > now:
                 break
+            # Before the owner acts on it, who may start the same deadline anew.
             del self._due[connection]
             yield connection
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from parley.common.http.gate import HTTP_LIMITED, PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
+from parley.common.http.connection.gate import HTTP_LIMITED, PARSED_PER_TURN, REQUESTS_PER_TURN, HttpGate, HttpLimits
+from parley.common.http.connection.request_reader import PIECE_COST, REQUEST_COST, HttpProtocol
+from parley.common.http.connection.request_turns import SLICE
+from parley.common.http.connection.server import http_options
 from parley.common.http.listening import bind
-from parley.common.http.server import PIECE_COST, REQUEST_COST, SLICE, HttpProtocol, http_options
 from tests.support.services.serving import listening
 from tests.support.waiting import until
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from parley.common.http.addresses import address_key, network_key, normal_origin
-from parley.common.http.forwarded import RequestSource, TrustedProxies
-from parley.common.http.gate import (
+from parley.common.http.connection.gate import (
     DISCARDS_PER_TURN,
     PARSED_PER_TURN,
     REQUESTS_PER_TURN,
     HttpGate,
     HttpLimits,
 )
+from parley.common.http.forwarded import RequestSource, TrustedProxies
 
 
 class Connection:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from parley.auth.accounts.refresh_seal import OpenedToken, RefreshSeal
+from parley.auth.accounts.sessions.refresh_seal import OpenedToken, RefreshSeal
 
 SEAL = RefreshSeal([b"k" * 32])
 UNTIL = datetime(2026, 1, 2, tzinfo=UTC)
