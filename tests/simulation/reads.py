@@ -143,8 +143,7 @@ def save_consumer(database: Database, transaction: Transaction, args: Args) -> l
 
 
 def unread_heads(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    running, following, below, within, room_id, sequence, most, kinds = args
-    partly_read = int(within)
+    running, following, below, partly_read, room_id, sequence, most, kinds = args
     found = [
         (event["transaction_id"], event["room_id"], event["sequence"])
         for events in database.tables.events.values()
@@ -170,7 +169,7 @@ def unread_heads(database: Database, _transaction: Transaction, args: Args) -> l
             age=None if oldest is None else (database.clock() - oldest).total_seconds(),
             moved_rooms=[event["room_id"] for event in moved] or None,
             moved_sequences=[event["sequence"] for event in moved] or None,
-            transaction_id=None if last[0] is None else str(last[0]),
+            transaction_id=last[0],
             room_id=last[1],
             sequence=last[2],
             rooms=list(heads) or None,

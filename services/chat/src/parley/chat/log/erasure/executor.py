@@ -86,7 +86,7 @@ _BEGIN = "UPDATE chat.erasures SET started_at = coalesce(started_at, clock_times
 _MOVE = "UPDATE chat.erasures SET at_room = $2, at_sequence = $3 WHERE id = $1"
 _COUNT = "UPDATE chat.erasures SET events = events + $2 WHERE id = $1"
 _COMPLETE = "UPDATE chat.erasures SET completed_at = clock_timestamp() WHERE id = $1"
-_TRANSACTION = "SELECT transaction_id::text::bigint FROM chat.events WHERE room_id = $1 AND event_id = $2"
+_TRANSACTION = "SELECT transaction_id FROM chat.events WHERE room_id = $1 AND event_id = $2"
 _ANNOUNCED = f"""
 SELECT position FROM chat.consumers WHERE name = '{ANNOUNCEMENTS}' AND EXISTS (
   SELECT FROM pg_stat_activity
