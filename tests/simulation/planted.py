@@ -324,7 +324,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("what was read is not looked at", "resume-splice", "an earlier place is answered though more was read",
         [(read_cursors.ReadCursors, "_place", _place_without_cursor)], 30),
     Bug("nothing is set back", "gap-fill", "a mark as unread is answered and not stored",
-        [(read_store, "put", _set_nothing)], 30),
+        [(read_store, "mark", _set_nothing)], 30),
     Bug("cursors are not compared", "moves", "the statement that moves cursors moves them back as well",
         [(reads, "_is_behind", _says_yes)], 0),
     Bug("who leaves stays", "moves", "an event that ends a stay takes nobody out of the room",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from parley.chat.delivery import announcer
@@ -27,50 +28,56 @@ def cursor_places(database: Database, _transaction: Transaction, args: Args) -> 
         member = tables.members[room_id].get(user_id)
         read = tables.reads.get((room_id, user_id))
         if member is None or read is None or read["sequence"] < member["sequence"]:
-            read = Row(sequence=None, number=None)
+            read = Row(sequence=None, number=None, marked_at=None)
         event = tables.events[room_id].get(sequence)
         found.append(
             Row(
                 ordinal=ordinal, head=room["head"], messages=room["messages"], kind=room["kind"],
                 state=member and member["state"], joined=member and member["sequence"],
                 number=0 if event is None else event["number"], read=read["sequence"], read_number=read["number"],
-                mentions=0,
+                mentions=0, asked_at=database.clock(), marked_at=read["marked_at"],
             )
         )  # fmt: skip
     return found
 
 
 async def advance_cursors(database: Database, transaction: Transaction, args: Args) -> list[Row]:
-    *columns, _ago = args
     moved: list[Row] = []
-    for room_id, user_id, sequence, number in sorted(zip(*columns, strict=True)):
+    for room_id, user_id, sequence, number, said_at in sorted(zip(*args, strict=True)):
         await database.lock(("read", room_id, user_id), transaction)
         known = database.tables.reads.get((room_id, user_id))
-        if known is None or _is_behind(known, sequence):
-            _put_cursor(database, transaction, room_id, user_id, sequence, number)
+        if known is None or _is_behind(known, sequence, said_at):
+            marked_at = known["marked_at"] if known else None
+            _put_cursor(database, transaction, room_id, user_id, sequence, number, marked_at)
             room = database.tables.rooms[room_id]
             about = {name: room[name] for name in ("changed", "member_count", "messages")}
             moved.append(
-                Row(room_id=room_id, user_id=user_id, sequence=sequence, number=number, **about, private=False)
-            )
+                Row(
+                    room_id=room_id, user_id=user_id, sequence=sequence, number=number, read_at=said_at, **about,
+                    private=False,
+                )
+            )  # fmt: skip
     return moved
 
 
-def _is_behind(known: Row, sequence: int) -> bool:
-    return known["sequence"] < sequence
+def _is_behind(known: Row, sequence: int, said_at: datetime) -> bool:
+    marked_at = known["marked_at"]
+    return known["sequence"] < sequence and (marked_at is None or marked_at < said_at)
 
 
-async def set_cursor(database: Database, transaction: Transaction, args: Args) -> list[Row]:
+async def mark_cursor(database: Database, transaction: Transaction, args: Args) -> list[Row]:
     await database.lock(("read", *args[:2]), transaction)
-    _put_cursor(database, transaction, *args)
+    room_id, user_id, sequence, number = args
+    _put_cursor(database, transaction, room_id, user_id, sequence, number, database.clock())
     return []
 
 
 def _put_cursor(
-    database: Database, transaction: Transaction, room_id: int, user_id: str, sequence: int, number: int
-) -> None:
+    database: Database, transaction: Transaction, room_id: int, user_id: str, sequence: int, number: int,
+    marked_at: datetime | None,
+) -> None:  # fmt: skip
     database.begin_writing(transaction)
-    row = Row(sequence=sequence, number=number)
+    row = Row(sequence=sequence, number=number, marked_at=marked_at)
     transaction.writes.append(lambda tables: tables.reads.__setitem__((room_id, user_id), row))
 
 
@@ -136,8 +143,7 @@ def save_consumer(database: Database, transaction: Transaction, args: Args) -> l
 
 
 def unread_heads(database: Database, _transaction: Transaction, args: Args) -> list[Row]:
-    running, following, below, within, room_id, sequence, most, kinds = args
-    partly_read = int(within)
+    running, following, below, partly_read, room_id, sequence, most, kinds = args
     found = [
         (event["transaction_id"], event["room_id"], event["sequence"])
         for events in database.tables.events.values()
@@ -163,7 +169,7 @@ def unread_heads(database: Database, _transaction: Transaction, args: Args) -> l
             age=None if oldest is None else (database.clock() - oldest).total_seconds(),
             moved_rooms=[event["room_id"] for event in moved] or None,
             moved_sequences=[event["sequence"] for event in moved] or None,
-            transaction_id=None if last[0] is None else str(last[0]),
+            transaction_id=last[0],
             room_id=last[1],
             sequence=last[2],
             rooms=list(heads) or None,
@@ -192,7 +198,7 @@ STATEMENTS: dict[str, Statement] = {
     inbox._HEADS: no_inboxes,
     read_store._PLACES: cursor_places,
     read_store._ADVANCE: advance_cursors,
-    read_store._SET: set_cursor,
+    read_store._MARK: mark_cursor,
     leadership._TRY: try_to_lead,
     announcer._STATE: log_state,
     announcer._LOAD: load_consumer,

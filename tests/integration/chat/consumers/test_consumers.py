@@ -16,7 +16,8 @@ from parley.chat.consumers import runner as handing
 from parley.chat.consumers import store
 from parley.chat.consumers.pace import SCAN, Pace, next_scan
 from parley.chat.consumers.pattern import matching
-from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer, answer_registration
+from parley.chat.consumers.recipients import OwnConsumer
+from parley.chat.consumers.runner import ConsumerRunner, answer_registration
 from parley.chat.domain.membership import JoinRoom
 from parley.chat.log.database import Pool
 from parley.chat.log.erasure import erasures

@@ -66,7 +66,7 @@ class Gateways:
 
 @asynccontextmanager
 async def running(announcer: Announcer) -> AsyncGenerator[asyncio.Task[None]]:
-    """An announcer that runs until the block ends, and then is killed."""
+    """An announcer that runs until the block ends."""
     task = asyncio.create_task(announcer.run())
     try:
         yield task
@@ -74,7 +74,6 @@ async def running(announcer: Announcer) -> AsyncGenerator[asyncio.Task[None]]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        announcer._step_down()
 
 
 @pytest.fixture
@@ -152,12 +151,11 @@ async def test_what_nobody_could_be_told_is_not_passed_over(
 async def test_who_stands_still_or_is_cut_off_is_replaced_within_two_seconds(gateways: Gateways, database_url: str):
     async with Proxy.running(database_url) as proxy:
         frozen, cut_off, last = (gateways.announcer(url) for url in (database_url, proxy.url, database_url))
-        task = asyncio.create_task(frozen.run())
-        await until(lambda: frozen.leading)
+        # As if it had been stopped: nothing runs any more, and its connection stays.
+        await frozen.step()
+        assert frozen.leading
+        began = time.monotonic()
         async with running(cut_off):
-            # As if it had been stopped: nothing runs any more, and its connection stays.
-            task.cancel()
-            began = time.monotonic()
             await until(lambda: cut_off.leading)
             assert time.monotonic() - began < 2.3
             async with running(last):
@@ -168,6 +166,13 @@ async def test_who_stands_still_or_is_cut_off_is_replaced_within_two_seconds(gat
                 await until(lambda: last.leading)
                 assert time.monotonic() - began < 2.3
         frozen._step_down()
+
+
+async def test_who_stops_leaves_no_connection_behind(gateways: Gateways, database_url: str):
+    async with running(announcer := gateways.announcer(database_url)):
+        await until(lambda: announcer.leading)
+        connection = await announcer._leadership.connection()
+    assert connection.is_closed()
 
 
 async def test_who_does_not_hear_itself_lets_another_one_announce(gateways: Gateways, database_url: str):

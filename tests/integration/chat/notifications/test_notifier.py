@@ -13,7 +13,8 @@ import pytest
 
 from parley.chat.consumers import runner as handing
 from parley.chat.consumers import store
-from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
+from parley.chat.consumers.recipients import OwnConsumer
+from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.hints import NAMESPACE
 from parley.chat.domain.membership import InviteUser, JoinRoom, LeaveRoom, UserRef
 from parley.chat.domain.messages import SendMessage

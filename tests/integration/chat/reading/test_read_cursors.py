@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,9 @@ async def test_of_many_reads_in_an_interval_the_last_one_is_stored(
     writes: list[int] = []
     advance = read_cursors.read_store.advance
 
-    async def counted(connection: Any, cursors: Any, ago: float) -> Any:
+    async def counted(connection: Any, cursors: Any) -> Any:
         writes.extend(place.sequence for place in cursors.values())
-        return await advance(connection, cursors, ago)
+        return await advance(connection, cursors)
 
     monkeypatch.setattr(read_cursors.read_store, "advance", counted)
     # Longer than this takes on any machine, while it is looked for what is due all the time.
@@ -134,7 +135,7 @@ async def test_two_processes_never_move_a_cursor_back(database_url: str, pool: P
         room = await talk(writer, 20, BEN)
         await first.read(BEN, MarkRead(room, 20))
         await until(lambda: stored_is(pool, (20, 18)), "the first has stored")
-        second._waiting.put(first_key(room), read_cursors.CursorPlace(7, 5))
+        second._waiting.put(first_key(room), read_cursors.CursorPlace(7, 5, datetime.now(UTC)))
         await second.flush()
         assert await stored_is(pool, (20, 18))
 
@@ -191,6 +192,34 @@ async def test_a_room_is_marked_as_unread_and_its_devices_are_told(database_url:
         ]
         assert await cursors.mark_unread(BEN, MarkUnread(room, 1)) == ReadState(2, 10, 0), "not before the join"
         assert await cursors.read(BEN, MarkRead(room, 12)) == ReadState(12, 0, 0)
+
+
+async def test_a_read_of_before_does_not_undo_that_a_room_was_marked_as_unread_and_one_of_afterwards_does(
+    database_url: str, pool: Pool, bus: Bus, other: Bus
+):
+    # Nothing is stored before it is flushed here.
+    first, second = ReadCursors(pool, RoomPublisher(bus, NAMESPACE)), ReadCursors(pool, RoomPublisher(other, NAMESPACE))
+    async with running_writer(database_url) as (writer, published):
+        room = await talk(writer, 10, BEN)
+        await first.read(BEN, MarkRead(room, 12))
+        assert await second.mark_unread(BEN, MarkUnread(room, 8)) == ReadState(7, 5, 0)
+        await first.flush()
+        assert await stored_is(pool, (7, 5)), "the first process stored what it was told before"
+        await first.read(BEN, MarkRead(room, 12))
+        assert await second.mark_unread(BEN, MarkUnread(room, 8)) == ReadState(7, 5, 0)
+        assert await first.read(BEN, MarkRead(room, 9)) == ReadState(9, 3, 0), "what it knows from before has ended"
+        await first.flush()
+        assert await stored_is(pool, (9, 7)), "said afterwards"
+        await send(writer, room, 20, BEN)
+        first.sent(published.decisions[-1].appended)
+        await second.mark_unread(BEN, MarkUnread(room, 8))
+        await first.flush()
+        assert await stored_is(pool, (7, 5)), "who has sent a message has read up to it, and may say otherwise then"
+        last = await send(writer, room, 21, BEN)
+        first.sent(published.decisions[-1].appended)
+        await first.flush()
+        assert await stored_is(pool, (last, 12))
+    await second.flush()
 
 
 async def test_what_was_read_in_an_earlier_stay_does_not_count(database_url: str, pool: Pool, bus: Bus):
@@ -268,10 +297,10 @@ async def test_an_outage_loses_no_cursor(database_url: str, pool: Pool, bus: Bus
     failures = [ConnectionError("away"), ConnectionError("still away")]
     advance = read_cursors.read_store.advance
 
-    async def failing(pool: Pool, cursors: Any, ago: float) -> Any:
+    async def failing(connection: Any, cursors: Any) -> Any:
         if failures:
             raise failures.pop()
-        return await advance(pool, cursors, ago)
+        return await advance(connection, cursors)
 
     monkeypatch.setattr(read_cursors.read_store, "advance", failing)
     monkeypatch.setattr(read_cursors, "INTERVAL", 0.05)

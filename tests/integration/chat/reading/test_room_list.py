@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -116,7 +117,7 @@ async def test_rooms_come_by_their_last_message_with_what_is_unread_and_said_las
         assert isinstance(top.last, LastMessage)
         assert (top.last.sequence, top.last.number, top.last.text, top.last.actor.id) == (4, 2, "text 3", "u_ann")
         key = read_cursors.CursorKey(read_cursors.key_of(first), "u_ben")
-        await read_store.advance(pool, {key: read_cursors.CursorPlace(3, 1)})
+        await read_store.advance(pool, {key: read_cursors.CursorPlace(3, 1, datetime.now(UTC))})
         await set_level(pool, BEN, SetLevel(first, "mentions"))
         await pool.fetch(
             "INSERT INTO chat.mentions SELECT $1, u, 4, 'u_ann', now() FROM unnest(ARRAY['u_ben', '', 'u_x']) u",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -55,7 +56,7 @@ async def test_the_numbers_are_those_of_the_list_whatever_happened_in_a_room(dat
         at = {name: [await send(writer, room, number) for number in (2, 3)] for name, room in rooms.items()}
         for name in ("read", "half"):
             number = {"read": 3, "half": 2}[name]
-            place = CursorPlace(at[name][number - 2], number)
+            place = CursorPlace(at[name][number - 2], number, datetime.now(UTC))
             await read_store.advance(pool, {CursorKey(key_of(rooms[name]), "u_ben"): place})
         for name in ("never read", "half", "read"):
             await mention(pool, rooms[name], "u_ben", at[name][1])
@@ -64,9 +65,9 @@ async def test_the_numbers_are_those_of_the_list_whatever_happened_in_a_room(dat
         last = await send(writer, rooms["sent last"], 4, BEN)
         await mention(pool, rooms["sent last"], "u_ben", at["sent last"][0])
         await send(writer, rooms["set back"], 4, BEN)
-        await read_store.put(pool, CursorKey(key_of(rooms["set back"]), "u_ben"), CursorPlace(at["set back"][0], 2))
+        await read_store.mark(pool, CursorKey(key_of(rooms["set back"]), "u_ben"), at["set back"][0], 2)
         # A cursor of an earlier stay, before what was said since.
-        await read_store.put(pool, CursorKey(key_of(rooms["again"]), "u_ben"), CursorPlace(at["again"][0], 2))
+        await read_store.mark(pool, CursorKey(key_of(rooms["again"]), "u_ben"), at["again"][0], 2)
         await writer.submit(LeaveRoom("l", rooms["again"]), BEN, "")
         await writer.submit(JoinRoom("back", rooms["again"]), BEN, "")
         await send(writer, rooms["again"], 5)

@@ -15,7 +15,8 @@ from parley.chat.api import admin
 from parley.chat.api.socket import router
 from parley.chat.attachments import cleanup
 from parley.chat.attachments.files import Files, open_files
-from parley.chat.consumers.runner import ConsumerRunner, OwnConsumer
+from parley.chat.consumers.recipients import OwnConsumer
+from parley.chat.consumers.runner import ConsumerRunner
 from parley.chat.delivery.announcer import Announcer
 from parley.chat.delivery.publisher import NAMESPACE, Publisher
 from parley.chat.delivery.room_events import ChatLog

@@ -436,9 +436,7 @@ async def test_gateways_are_told_who_left_before_nothing_says_so_any_more(
     # Somebody announces, and is behind.
     announcer = await asyncpg.connect(database_url, server_settings={"application_name": "parley-chat tail"})
     asked = await ask(database_url)
-    left = (
-        "SELECT transaction_id::text::bigint FROM chat.events WHERE type = 4 AND actor_id = 'u_ann' AND sequence = 14"
-    )
+    left = "SELECT transaction_id FROM chat.events WHERE type = 4 AND actor_id = 'u_ann' AND sequence = 14"
     async with asyncio.TaskGroup() as tasks:
         erasing = tasks.create_task(erase(database_url, ledger, asked))
         transaction = await until(lambda: pool.fetchval(left), "the leave is in the log")

@@ -1,1 +1,1 @@
-"""Handing the log over to services. Read `pattern`, `pace`, `store`, then `runner`, which uses them all."""
+"""Handing the log over. Read `pattern`, `pace`, `recipients`, `store`, then `runner`, which uses them all."""

@@ -10,26 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from prometheus_client import Counter
 
 from parley.chat.consumers import store
-from parley.chat.consumers.pace import MOST, SCAN, Pace, next_scan
+from parley.chat.consumers.pace import SCAN, Pace, next_scan
 from parley.chat.consumers.pattern import matching
+from parley.chat.consumers.recipients import OwnConsumer, ServiceConsumers
 from parley.chat.consumers.store import StoredConsumer
 from parley.chat.domain.encoding.recorded import Recorded
-from parley.chat.log.database import DATABASE_ERRORS, fault_of
+from parley.chat.log.database import DATABASE_ERRORS
 from parley.chat.log.leadership import STANDBY_SECONDS, Leadership
 from parley.chat.log.position import Position
-from parley.chat.log.tail import ALL, ANNOUNCEMENTS, LAG, EventsPage, Tail, WantedEvents
+from parley.chat.log.tail import ANNOUNCEMENTS, LAG, EventsPage, Tail
 from parley.common.process.outage_log import OutageLog
-from parley.common.sqlstate import Fault
-from parley.common.wire import subjects
-from parley.common.wire.consumers import ConsumeEvents, LogEvent
+from parley.common.wire.consumers import LogEvent
 from parley.framework import Bus, Code, Reject, get_logger
 
 log = get_logger(__name__)
@@ -50,45 +49,22 @@ IDLE_WHEN_BUSY = 0.5
 """The same while this process has much to commit (`BUSY`): half as many pages of the log are read."""
 SAVE_SECONDS = 5.0
 """Seconds after which a consumer's position is stored although it wanted none of the events up to there."""
-TIMEOUT = 35.0
-"""Seconds that a consumer may take for a batch. The framework ends its controller before that."""
 BUSY = 500.0
-"""Commands per second that this process commits from which on consumers that may wait do so."""
-
-
+"""Commands per second that this process commits from which on consumers that may wait do so, so that a rush of messages
+is not slowed down."""
 OWN_PREFIX = "chat."
 """How the names of chat's own consumers begin. No service may take such a name."""
-
-
-class OwnConsumer(NamedTuple):
-    """A consumer that is chat itself: the events that it wants, and what they are handed to.
-
-    It begins at the beginning of the log, or else with what follows its first start. `wanted` says more about
-    which events it wants; it is handed `most` at once. Where a new version makes something else of the events, it has
-    another name; `before` is how the names of all its versions begin, of which only the present one is kept. While this
-    process has much to commit, it may wait for so many seconds (`may_wait`), so that a rush of messages is not slowed
-    down.
-    """
-
-    events: str
-    consume: Callable[[list[LogEvent]], Awaitable[None]]
-    before: str = ""
-    beginning: bool = True
-    wanted: WantedEvents = ALL
-    may_wait: float = 0.0
-    most: int = MOST
 
 
 class _Consumer:
     """One consumer, while this process hands the log over to it."""
 
-    def __init__(self, row: StoredConsumer, own: OwnConsumer | None) -> None:
+    def __init__(self, row: StoredConsumer, recipient: OwnConsumer | ServiceConsumers) -> None:
         self.row = row
+        self.recipient = recipient
         self.kinds = matching(row.events)
         self.position: Position = row.position
-        self.wanted = ALL if own is None else own.wanted
-        self.may_wait = 0.0 if own is None else own.may_wait
-        self.pace = Pace() if own is None else Pace(own.most)
+        self.pace = Pace(recipient.most)
         self.tail = Tail()
         self.scan = SCAN
         self.saved_at = time.monotonic()
@@ -105,6 +81,7 @@ class ConsumerRunner:
     ) -> None:
         self._bus = bus
         self._own = own or {}
+        self._services = ServiceConsumers(bus)
         self._committed = committed
         """Returns how many commands this process has committed since it started."""
         self._looked = (0.0, 0)
@@ -165,7 +142,7 @@ class ConsumerRunner:
                 self._stop(one)
             for row in rows:
                 if (one := self._running.get(row.name)) is None:
-                    one = self._running[row.name] = _Consumer(row, self._own.get(row.name))
+                    one = self._running[row.name] = _Consumer(row, self._own.get(row.name, self._services))
                     one.task = asyncio.create_task(self._hand_over(one), name=f"consumer {row.name}")
                 one.row = row
         return INTERVAL
@@ -192,7 +169,7 @@ class ConsumerRunner:
                 return INTERVAL
             connection = await self._leadership.connection()
             page = await one.tail.events(
-                connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=one.wanted
+                connection, one.position, one.kinds, most=one.pace.most, scan=one.scan, wanted=one.recipient.wanted
             )
         one.scan = next_scan(one.scan, one.pace.most, len(page.events), cut=page.cut)
         # An event that was erased before it was handed over has nothing left to process.
@@ -208,7 +185,7 @@ class ConsumerRunner:
         LAG.labels(name).set(max(0.0, time.time() - min(event.recorded_at for event in page.events).timestamp()))
         if events:
             try:
-                await self._consume(name, [_log_event(event) for event in events])
+                await one.recipient.hand(name, [_log_event(event) for event in events])
             except Reject as rejection:
                 return await self._failed(one, events, rejection)
             except DATABASE_ERRORS:
@@ -232,29 +209,11 @@ class ConsumerRunner:
 
     def _has_to_wait(self, one: _Consumer) -> bool:
         """Return whether a consumer has to wait until there is less to commit. It never waits longer than it may."""
-        if not self._busy or not one.may_wait:
+        if not self._busy or not one.recipient.may_wait:
             return False
         if one.waits_since is None:
             one.waits_since = time.monotonic()
-        return time.monotonic() - one.waits_since < one.may_wait
-
-    async def _consume(self, name: str, events: list[LogEvent]) -> None:
-        """Have events dealt with. Raises `Reject`, and what Postgres raises where chat itself is the consumer."""
-        if (own := self._own.get(name)) is None:
-            await self._bus.call(subjects.consume(name), ConsumeEvents(name, events), timeout=TIMEOUT)
-            return
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                await own.consume(events)
-        except Reject:
-            raise
-        except TimeoutError:
-            raise Reject(Code.TIMEOUT) from None
-        except Exception as error:
-            if isinstance(error, DATABASE_ERRORS) and fault_of(error) is not Fault.STATEMENT:
-                raise
-            log.exception("a consumer of chat's own fails", consumer=name)
-            raise Reject(Code.INTERNAL, f"{type(error).__name__}: {error}") from error
+        return time.monotonic() - one.waits_since < one.recipient.may_wait
 
     def _outdated(self, name: str) -> bool:
         return name not in self._own and any(own.before and name.startswith(own.before) for own in self._own.values())

@@ -74,18 +74,21 @@ class Announcer:
 
     async def run(self) -> None:
         """Announce for ever."""
-        while True:
-            pause = INTERVAL
-            try:
-                pause = await self.step()
-            except (*DATABASE_ERRORS, Reject) as error:
-                outages.note(error)
-                self._step_down()
-            except Exception:
-                # Whatever it was, commands are still served, and the next step begins anew.
-                log.exception("cannot announce what is in the log")
-                self._step_down()
-            await asyncio.sleep(pause)
+        try:
+            while True:
+                pause = INTERVAL
+                try:
+                    pause = await self.step()
+                except (*DATABASE_ERRORS, Reject) as error:
+                    outages.note(error)
+                    self._step_down()
+                except Exception:
+                    # Whatever it was, commands are still served, and the next step begins anew.
+                    log.exception("cannot announce what is in the log")
+                    self._step_down()
+                await asyncio.sleep(pause)
+        finally:
+            self._step_down()
 
     async def step(self) -> float:
         """Announce what there is, or stand by. Returns the seconds to wait. Raises what Postgres and the bus raise."""

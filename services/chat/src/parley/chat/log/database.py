@@ -37,7 +37,7 @@ IDLE_SECONDS = 10.0
 RELEASE_SECONDS = 1.0
 MAX_WAITING = 500
 """Reads that may wait for a connection. Further ones are refused with `overloaded`."""
-SCHEMA_REVISION = "0042"
+SCHEMA_REVISION = "0043"
 """The oldest migration that this version of the service works with."""
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (

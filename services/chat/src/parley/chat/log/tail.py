@@ -53,8 +53,8 @@ _UNREAD = """
   FROM chat.events e
   WHERE ((e.transaction_id::text)::bigint = ANY($1::bigint[])
          OR ((e.transaction_id::text)::bigint >= $2 AND (e.transaction_id::text)::bigint < $3))
-    AND (e.transaction_id <> $4::text::xid8 OR (e.room_id, e.sequence) > ($5::bigint, $6::bigint))
-  ORDER BY e.transaction_id <> $4::text::xid8, e.transaction_id, e.room_id, e.sequence LIMIT $7
+    AND (e.transaction_id <> $4 OR (e.room_id, e.sequence) > ($5::bigint, $6::bigint))
+  ORDER BY e.transaction_id <> $4, e.transaction_id, e.room_id, e.sequence LIMIT $7
 """
 _LOG = "pg_current_snapshot()::text AS snapshot, l.incarnation::text, l.mended, l.transaction_offset"
 
@@ -70,8 +70,8 @@ CROSS JOIN (
     array_agg(sequence) FILTER (WHERE type = ANY($8::smallint[])) AS moved_sequences FROM page
 ) found
 LEFT JOIN LATERAL (
-  SELECT transaction_id::text, room_id, sequence FROM page
-  ORDER BY page.transaction_id <> $4::text::xid8 DESC, page.transaction_id DESC, page.room_id DESC, page.sequence DESC
+  SELECT transaction_id, room_id, sequence FROM page
+  ORDER BY page.transaction_id <> $4 DESC, page.transaction_id DESC, page.room_id DESC, page.sequence DESC
   LIMIT 1
 ) last ON true
 CROSS JOIN (
@@ -117,18 +117,18 @@ WITH page AS MATERIALIZED (
 ), counted AS MATERIALIZED (
   SELECT place, row_number() OVER told AS ordinal, sum(bytes) OVER told - bytes AS before
   FROM page WHERE type = ANY($8::smallint[]) AND ({wanted.of_page})
-  WINDOW told AS (ORDER BY transaction_id <> $4::text::xid8, transaction_id, room_id, sequence)
+  WINDOW told AS (ORDER BY transaction_id <> $4, transaction_id, room_id, sequence)
 ), taken AS (
   SELECT place, ordinal, true AS taken
   FROM counted WHERE (before < {MAX_PAGE_BYTES} OR ordinal = 1) AND ordinal <= $9
   UNION ALL (
     SELECT place, NULL, false FROM page WHERE (SELECT size FROM sized) = $7
-    ORDER BY transaction_id <> $4::text::xid8 DESC, transaction_id DESC, room_id DESC, sequence DESC LIMIT 1
+    ORDER BY transaction_id <> $4 DESC, transaction_id DESC, room_id DESC, sequence DESC LIMIT 1
   )
 )
 SELECT {_LOG}, (SELECT size FROM sized) AS size,
   EXISTS (SELECT FROM counted WHERE before >= {MAX_PAGE_BYTES} AND ordinal > 1 OR ordinal > $9) AS cut,
-  found.transaction_id::text AS transaction, found.*
+  found.*
 FROM chat.log l LEFT JOIN (
   SELECT e.transaction_id, {EVENT_COLUMNS}, ordinal, taken FROM taken CROSS JOIN LATERAL (
     SELECT * FROM chat.events WHERE ctid = taken.place LIMIT 1
@@ -149,7 +149,7 @@ WITH RECURSIVE earlier AS (
   SELECT e.room_id, e.sequence FROM earlier CROSS JOIN LATERAL (
     SELECT room_id, sequence FROM chat.events
     WHERE room_id = earlier.at_room AND sequence = earlier.at - 1
-      AND transaction_id > $3::text::xid8 AND transaction_id <> $4::text::xid8 LIMIT 1
+      AND transaction_id > $3 AND transaction_id <> $4 LIMIT 1
   ) e
 )
 SELECT e.* FROM earlier CROSS JOIN LATERAL (
@@ -208,7 +208,7 @@ class Tail:
         (row,) = await self._fetch(connection, _HEADS, *_from(position, below), MAX_EVENTS, list(kinds))
         snapshot = Snapshot.parse(row["snapshot"], row["transaction_offset"])
         full = row["size"] >= MAX_EVENTS
-        last = Place(int(row["transaction_id"]), row["room_id"], row["sequence"]) if full else None
+        last = _place(row) if full else None
         self._stride.learn(position, snapshot, full=full)
         named: list[Recorded] = []
         if row["moved_rooms"]:
@@ -267,7 +267,7 @@ class Tail:
         edges = [place for place in known if (place[0], place[1] - 1) not in known]
         rooms, sequences = [room_id for room_id, _ in edges], [sequence for _, sequence in edges]
         partly_read = position.within.transaction if position.within else 0
-        rows = await connection.fetch(_EARLIER, rooms, sequences, str(last.transaction), str(partly_read))
+        rows = await connection.fetch(_EARLIER, rooms, sequences, last.transaction, partly_read)
         return [
             recorded_row(row) for row in rows if row["type"] in kinds and (row["room_id"], row["sequence"]) not in known
         ]
@@ -289,8 +289,8 @@ async def lag(connection: Any, position: Position, most: int) -> tuple[int, date
 
 def _from(position: Position, below: int) -> tuple[Any, ...]:
     within = position.within or Place(0, 0, 0)
-    return list(position.running), position.next, below, str(within.transaction), within.room_id, within.sequence
+    return list(position.running), position.next, below, *within
 
 
 def _place(row: Any) -> Place:
-    return Place(int(row["transaction"]), row["room_id"], row["sequence"])
+    return Place(row["transaction_id"], row["room_id"], row["sequence"])

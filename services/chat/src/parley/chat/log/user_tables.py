@@ -40,6 +40,7 @@ reads = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("read_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("marked_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("room_id", "user_id", name="reads_pkey"),
     Index("reads_user_idx", "user_id"),
     postgresql_with={"fillfactor": 70},

@@ -16,7 +16,7 @@ CURSOR = "kept"
 ROWS = 300
 
 TABLES = {
-    "read": "SELECT room_id, sequence, read_at FROM chat.reads WHERE user_id = $1 ORDER BY room_id",
+    "read": "SELECT room_id, sequence, read_at, marked_at FROM chat.reads WHERE user_id = $1 ORDER BY room_id",
     "mention": "SELECT room_id, sequence, at FROM chat.mentions WHERE user_id = $1 ORDER BY room_id, sequence",
     "level": "SELECT room_id, level FROM chat.levels WHERE user_id = $1 ORDER BY room_id",
     "preferences": "SELECT private_receipts, silenced FROM chat.preferences WHERE user_id = $1",

@@ -93,7 +93,7 @@ class ReadCursors:
         self._rooms = rooms
         self._waiting: LatestValues[CursorKey, CursorPlace] = LatestValues(INTERVAL, MOST, max)
         self._of_senders: LatestValues[CursorKey, CursorPlace] = LatestValues(SENDERS_INTERVAL, MOST, max)
-        self._sent: dict[tuple[int, str], tuple[int, int]] = {}
+        self._sent: dict[tuple[int, str], CursorPlace] = {}
         """What was sent since the last look: each message costs no more than an entry, and many are one in the end."""
         self._places = BatchLoader(partial(read_store.places, pool), BATCH)
         self.on_moved: OnMoved | None = None
@@ -102,19 +102,25 @@ class ReadCursors:
         """Move a cursor forward. Raises `Reject`: the user has to be in the room, and the event to exist."""
         key = CursorKey(key_of(said.room), identity.user_id)
         place = await self._place(key, said.sequence)
-        reached = max(CursorPlace(said.sequence, place.number), place.read or CursorPlace(0, 0))
+        reached = CursorPlace(said.sequence, place.number, place.asked_at)
         self._take_sent()
-        for waiting in (self._waiting.get(key), self._of_senders.get(key)):
-            reached = reached if waiting is None else max(reached, waiting)
+        for waiting in (self._waiting, self._of_senders):
+            if (before := waiting.get(key)) is None:
+                continue
+            if place.marked_at is not None and before.said_at <= place.marked_at:
+                waiting.drop(key)  # the room was marked as unread since, at another process
+            else:
+                reached = max(reached, before)
+        reached = max(reached, place.read or reached)
         # What is read already is not written again, and neither is what is before the join.
         behind = reached.sequence < place.joined
         if not behind and reached != place.read and not self._waiting.put(key, reached):
             raise Reject(Code.OVERLOADED)
         number = reached.number
         if behind:
-            reached = CursorPlace(place.joined, 0)
             number = (await self._place(key, place.joined)).number
-        return ReadState(reached.sequence, max(0, place.messages - number), place.mentions)
+        sequence = max(reached.sequence, place.joined)
+        return ReadState(sequence, max(0, place.messages - number), place.mentions)
 
     async def mark_unread(self, identity: Identity, said: MarkUnread) -> ReadState:
         """Set a cursor back, so that an event and those after it are unread. Raises `Reject` as `read` does."""
@@ -126,7 +132,7 @@ class ReadCursors:
         self._waiting.drop(key)
         self._of_senders.drop(key)
         with reachable():
-            await read_store.put(self._pool, key, CursorPlace(before, place.number))
+            await read_store.mark(self._pool, key, before, place.number)
         place = await self._place(key, before)
         state = ReadState(before, max(0, place.messages - place.number), place.mentions)
         change = ReadChange(said.room, identity.user_id, before, state.unread, back=True)
@@ -140,13 +146,14 @@ class ReadCursors:
         sent = self._sent
         for recorded in appended:
             if recorded.type == MessageSent.TYPE and recorded.actor_id:
-                sent[recorded.room_id, recorded.actor_id] = recorded.sequence, recorded.number
+                place = CursorPlace(recorded.sequence, recorded.number, recorded.recorded_at)
+                sent[recorded.room_id, recorded.actor_id] = place
 
     def _take_sent(self) -> None:
         sent, self._sent = self._sent, {}
         for key, place in sent.items():
             # Where too many wait, one more message of their own is shown as unread.
-            self._of_senders.put(CursorKey(*key), CursorPlace(*place))
+            self._of_senders.put(CursorKey(*key), place)
 
     async def run(self) -> None:
         """Store what waits, for ever."""
@@ -179,13 +186,10 @@ class ReadCursors:
     async def _store(
         self, waiting: LatestValues[CursorKey, CursorPlace], cursors: dict[CursorKey, CursorPlace]
     ) -> None:
-        of_senders = waiting is self._of_senders
         told: list[tuple[str, RoomEvent]] = []
         try:
             async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
-                # A sender's cursor is older than messages that they have sent since: `room_list` compares.
-                ago = 2 * SENDERS_INTERVAL if of_senders else 0.0
-                moved = await read_store.advance(connection, cursors, ago)
+                moved = await read_store.advance(connection, cursors)
                 if moved and self.on_moved is not None:
                     # In one transaction: a cursor moves once, so what did not follow then would never follow.
                     told = await self.on_moved(connection, moved)
@@ -200,7 +204,7 @@ class ReadCursors:
         except Exception:
             log.exception("cannot store how far users have read")
             return
-        if not of_senders:
+        if waiting is not self._of_senders:
             told = [*(change for one in moved for change in _events_of(one)), *told]
         await self._tell(told)
 

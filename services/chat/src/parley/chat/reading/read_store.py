@@ -7,6 +7,7 @@ to the cursor. So a message costs nobody a write. Mentions are counted by the ro
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from parley.chat.log.database import Pool
@@ -38,7 +39,8 @@ def number_at(room: str, sequence: str) -> str:
 _PLACES = f"""
 SELECT q.ordinal, r.head, r.messages, r.kind, m.state, m.sequence AS joined,
   coalesce({number_at("q.room_id", "q.sequence")}, 0) AS number, rd.sequence AS read, rd.number AS read_number,
-  {unread_mentions("q.room_id", "q.user_id", "greatest(q.sequence, rd.sequence, m.sequence)")} AS mentions
+  {unread_mentions("q.room_id", "q.user_id", "greatest(q.sequence, rd.sequence, m.sequence)")} AS mentions,
+  clock_timestamp() AS asked_at, rd.marked_at
 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS q(user_id, room_id, sequence, ordinal)
 CROSS JOIN LATERAL (
   SELECT head, messages, kind FROM chat.rooms r WHERE r.room_id = q.room_id AND {EXISTING} LIMIT 1
@@ -47,26 +49,26 @@ LEFT JOIN LATERAL (
   SELECT state, sequence FROM chat.members WHERE room_id = q.room_id AND user_id = q.user_id LIMIT 1
 ) m ON true
 LEFT JOIN LATERAL (
-  SELECT sequence, number FROM chat.reads WHERE room_id = q.room_id AND user_id = q.user_id AND sequence >= m.sequence
-  LIMIT 1
+  SELECT sequence, number, marked_at FROM chat.reads
+  WHERE room_id = q.room_id AND user_id = q.user_id AND sequence >= m.sequence LIMIT 1
 ) rd ON true
 """
 
 # In the order of the key, so that two processes never wait for each other. Nothing is kept of somebody who is being
-# erased.
+# erased. A process may store what it was told some seconds ago, so what was said before a mark does not undo it.
 _ADVANCE = f"""
 WITH moved AS (
   INSERT INTO chat.reads AS known (room_id, user_id, sequence, number, read_at)
-  SELECT q.*, clock_timestamp() - make_interval(secs => $5)
-  FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS q(room_id, user_id, sequence, number)
+  SELECT q.* FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[])
+    AS q(room_id, user_id, sequence, number, said_at)
   WHERE CASE WHEN {ANY_OPEN} THEN NOT EXISTS (
     SELECT FROM chat.erasures x WHERE x.completed_at IS NULL AND x.user_id = q.user_id
   ) ELSE true END
   ORDER BY q.room_id, q.user_id
   ON CONFLICT (room_id, user_id) DO UPDATE
   SET sequence = excluded.sequence, number = excluded.number, read_at = excluded.read_at
-  WHERE known.sequence < excluded.sequence
-  RETURNING room_id, user_id, sequence, number
+  WHERE known.sequence < excluded.sequence AND coalesce(known.marked_at < excluded.read_at, true)
+  RETURNING room_id, user_id, sequence, number, read_at
 )
 SELECT moved.*, r.changed, r.member_count, r.messages, coalesce(p.private_receipts, false) AS private
 FROM moved CROSS JOIN LATERAL (
@@ -76,10 +78,10 @@ FROM moved CROSS JOIN LATERAL (
 ) p ON true
 """
 
-_SET = """
-INSERT INTO chat.reads (room_id, user_id, sequence, number) VALUES ($1, $2, $3, $4)
+_MARK = """
+INSERT INTO chat.reads (room_id, user_id, sequence, number, marked_at) VALUES ($1, $2, $3, $4, clock_timestamp())
 ON CONFLICT (room_id, user_id) DO UPDATE
-SET sequence = excluded.sequence, number = excluded.number, read_at = clock_timestamp()
+SET sequence = excluded.sequence, number = excluded.number, read_at = excluded.read_at, marked_at = excluded.marked_at
 """
 
 
@@ -91,16 +93,21 @@ class CursorKey(NamedTuple):
 
 
 class CursorPlace(NamedTuple):
-    """Where a cursor points: an event, and how many messages the room has up to it."""
+    """Where a cursor points: an event, and how many messages the room has up to it; and since when, by Postgres' clock.
+
+    The later of two is the one that is further, whenever it was said.
+    """
 
     sequence: int
     number: int
+    said_at: datetime
 
 
 class ReadablePlace(NamedTuple):
     """What is known of an event of a room that a user names as read, and of the user's cursor there.
 
-    `state` is the user's membership, `joined` the event of their join, and `read` their cursor if it is of this stay.
+    `state` is the user's membership, `joined` the event of their join, and `read` their cursor if it is of this stay,
+    as of `asked_at`. `marked_at` is when they last set it back.
     """
 
     head: int
@@ -111,6 +118,8 @@ class ReadablePlace(NamedTuple):
     number: int
     read: CursorPlace | None
     mentions: int
+    asked_at: datetime
+    marked_at: datetime | None
 
 
 class MovedCursor(NamedTuple):
@@ -132,17 +141,17 @@ async def places(pool: Pool, asked: list[tuple[CursorKey, int]]) -> Mapping[tupl
 
 
 def _place(row: Any) -> ReadablePlace:
-    read = None if row["read"] is None else CursorPlace(row["read"], row["read_number"])
+    read = None if row["read"] is None else CursorPlace(row["read"], row["read_number"], row["asked_at"])
     return ReadablePlace(
         row["head"], row["messages"], row["kind"], row["state"], row["joined"] or 0, row["number"], read,
-        row["mentions"],
+        row["mentions"], row["asked_at"], row["marked_at"],
     )  # fmt: skip
 
 
-async def advance(connection: Any, cursors: Mapping[CursorKey, CursorPlace], ago: float = 0.0) -> list[MovedCursor]:
-    """Move cursors forward, which users reached so many seconds `ago` at most.
+async def advance(connection: Any, cursors: Mapping[CursorKey, CursorPlace]) -> list[MovedCursor]:
+    """Move cursors forward.
 
-    Returns those that moved; one that is as far already stays.
+    Returns those that moved; one that is as far already stays, and so does one that was set back since.
     """
     rows = await connection.fetch(
         _ADVANCE,
@@ -150,14 +159,14 @@ async def advance(connection: Any, cursors: Mapping[CursorKey, CursorPlace], ago
         [key.user_id for key in cursors],
         [place.sequence for place in cursors.values()],
         [place.number for place in cursors.values()],
-        ago,
+        [place.said_at for place in cursors.values()],
     )
     return [
-        MovedCursor(CursorKey(*list(row.values())[:2]), CursorPlace(*list(row.values())[2:4]), *list(row.values())[4:])
+        MovedCursor(CursorKey(*list(row.values())[:2]), CursorPlace(*list(row.values())[2:5]), *list(row.values())[5:])
         for row in rows
     ]
 
 
-async def put(pool: Pool, key: CursorKey, place: CursorPlace) -> None:
-    """Set a cursor to a place, wherever it is."""
-    await pool.fetch(_SET, *key, *place)
+async def mark(pool: Pool, key: CursorKey, sequence: int, number: int) -> None:
+    """Set a cursor to an event, wherever it is, and have nothing undo it that was said before."""
+    await pool.fetch(_MARK, *key, sequence, number)

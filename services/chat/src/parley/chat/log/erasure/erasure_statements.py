@@ -23,7 +23,7 @@ BEGIN = "UPDATE chat.erasures SET started_at = coalesce(started_at, clock_timest
 MOVE = "UPDATE chat.erasures SET at_room = $2, at_sequence = $3 WHERE id = $1"
 COUNT = "UPDATE chat.erasures SET events = events + $2 WHERE id = $1"
 COMPLETE = "UPDATE chat.erasures SET completed_at = clock_timestamp() WHERE id = $1"
-TRANSACTION = "SELECT transaction_id::text::bigint FROM chat.events WHERE room_id = $1 AND event_id = $2"
+TRANSACTION = "SELECT transaction_id FROM chat.events WHERE room_id = $1 AND event_id = $2"
 ANNOUNCED = f"""
 SELECT position FROM chat.consumers WHERE name = '{ANNOUNCEMENTS}' AND EXISTS (
   SELECT FROM pg_stat_activity
