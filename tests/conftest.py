@@ -28,6 +28,7 @@ from parley.gateway import gateway
 # Before it is imported: failed assertions in what tests share tell as much as those in tests.
 pytest.register_assert_rewrite("tests.support")
 
+from tests.support.made_routes import sharing_routes  # noqa: E402
 from tests.support.own_server import Server  # noqa: E402
 from tests.support.paths import ROOT  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
@@ -89,6 +90,13 @@ def _one_list_of_authorities() -> Iterator[None]:
     """Clients of HTTP share what they know of certificates, which each service would read anew for 25 ms."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx_transports, "create_ssl_context", functools.cache(httpx_transports.create_ssl_context))  # pyright: ignore[reportPrivateImportUsage]
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _routes_made_once() -> Iterator[None]:
+    """Services share what FastAPI makes of their routes."""
+    with sharing_routes():
         yield
 
 
