@@ -10,19 +10,23 @@ import functools
 import gc
 import os
 import shutil
+import ssl
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from zlib import crc32
 
 import asyncpg
 import pytest
 from httpx._transports import default as httpx_transports
 from hypothesis import settings
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
+from parley.common.http import guarded_fetch
 from parley.gateway import gateway
 
 # Before it is imported: failed assertions in what tests share tell as much as those in tests.
@@ -90,6 +94,16 @@ def _one_list_of_authorities() -> Iterator[None]:
     """Clients of HTTP share what they know of certificates, which each service would read anew for 25 ms."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx_transports, "create_ssl_context", functools.cache(httpx_transports.create_ssl_context))  # pyright: ignore[reportPrivateImportUsage]
+        once = functools.cache(ssl.create_default_context)
+        patch.setattr(guarded_fetch, "ssl", SimpleNamespace(create_default_context=once))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> Iterator[None]:
+    """What is logged in tests has tracebacks as the services log them; structlog's own take a second each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConsoleRenderer.get_active(), "exception_formatter", plain_traceback)
         yield
 
 
