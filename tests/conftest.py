@@ -10,23 +10,29 @@ import functools
 import gc
 import os
 import shutil
+import ssl
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from zlib import crc32
 
+import asyncpg
 import pytest
 from httpx._transports import default as httpx_transports
 from hypothesis import settings
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from parley.cli.database.migrations import upgrade
 from parley.cli.stack import embedded
+from parley.common.http import guarded_fetch
 from parley.gateway import gateway
 
 # Before it is imported: failed assertions in what tests share tell as much as those in tests.
 pytest.register_assert_rewrite("tests.support")
 
+from tests.support.made_routes import sharing_routes  # noqa: E402
 from tests.support.own_server import Server  # noqa: E402
 from tests.support.paths import ROOT  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
@@ -88,6 +94,23 @@ def _one_list_of_authorities() -> Iterator[None]:
     """Clients of HTTP share what they know of certificates, which each service would read anew for 25 ms."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx_transports, "create_ssl_context", functools.cache(httpx_transports.create_ssl_context))  # pyright: ignore[reportPrivateImportUsage]
+        once = functools.cache(ssl.create_default_context)
+        patch.setattr(guarded_fetch, "ssl", SimpleNamespace(create_default_context=once))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> Iterator[None]:
+    """What is logged in tests has tracebacks as the services log them; structlog's own take a second each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConsoleRenderer.get_active(), "exception_formatter", plain_traceback)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _routes_made_once() -> Iterator[None]:
+    """Services share what FastAPI makes of their routes."""
+    with sharing_routes():
         yield
 
 
@@ -140,13 +163,23 @@ def template_database(postgres_url: str) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+async def database_maker(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that makes and removes databases: to open one for each takes as long as half of that."""
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    await connection.close()
+
+
 @pytest.fixture
-async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+async def database_url(
+    postgres_url: str, template_database: str, database_maker: asyncpg.Connection
+) -> AsyncIterator[str]:
     """A migrated database of the test's own."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    await run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY FILE_COPY")
+    await database_maker.execute(f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY FILE_COPY")
     yield with_database(postgres_url, name)
-    await run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    await database_maker.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Person:
 
     @classmethod
     async def signed_up(cls, browser: Browser, url: str) -> Person:
-        person = cls(await (await browser.new_context()).new_page(), f"ada-{uuid.uuid4().hex[:8]}")
+        person = cls(await chromium.opened(browser), f"ada-{uuid.uuid4().hex[:8]}")
         await person.page.goto(url.replace("127.0.0.1", "localhost"))
         await person.fill(username=person.name, password=PASSWORD)
         await person.click("sign-in-submit")
@@ -205,7 +205,7 @@ async def test_a_password_that_has_to_be_changed_is_changed_at_the_sign_in(
 async def test_where_one_is_signed_in_is_listed_and_ended_from_afar(
     browser: Browser, person: Person, stack_url: str
 ) -> None:
-    other = Person(await (await browser.new_context()).new_page(), person.name)
+    other = Person(await chromium.opened(browser), person.name)
     await other.page.goto(stack_url.replace("127.0.0.1", "localhost"))
     await other.click("sign-in-switch")
     await other.give_password()

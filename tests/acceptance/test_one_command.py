@@ -34,7 +34,7 @@ def alive(family: list[psutil.Process]) -> list[psutil.Process]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Iterator[Path]:
-    """A data directory; whatever still runs on it after the test is ended."""
+    """A data directory; whatever still runs on it after the test is ended, and with its servers what was forked."""
     path = tmp_path / "data"
     yield path
     for process in psutil.process_iter(["cmdline"]):
@@ -106,7 +106,7 @@ def test_state_survives_a_restart_and_the_password_is_not_shown_again(data: Path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_signal_ends_everything_with_exit_code_0(data: Path, number: signal.Signals) -> None:
-    stack = OneCommand(data).wait_until_ready()
+    stack = OneCommand(data, from_nothing=number is signal.SIGINT).wait_until_ready()
     family = stack.family()
     assert {"postgres", "nats-server"} <= {process.name() for process in family}
     assert stack.stop(number) == 0
@@ -183,11 +183,9 @@ def test_a_second_start_on_the_same_data_is_refused_and_harms_nothing(one_comman
     assert httpx.get(f"{one_command.url}/readyz").json()["ready"]
 
 
-def test_the_port_of_a_running_stack_is_refused_in_one_line(one_command: OneCommand, tmp_path: Path) -> None:
+def test_the_port_of_a_running_stack_is_refused_in_one_line(one_command: OneCommand, data: Path) -> None:
     port = one_command.url.rsplit(":", 1)[1]
-    second = subprocess.run(
-        [PARLEY, "up", "--port", port, "--data", str(tmp_path)], capture_output=True, text=True, check=False, timeout=30
-    )
-    assert second.returncode == 1
-    assert second.stderr.startswith(f"parley: cannot listen on 127.0.0.1 port {port}: ")
-    assert second.stderr.count("\n") == 1
+    second = OneCommand(data, port=int(port))
+    assert second.process.wait(30) == 1
+    assert second.printed.startswith(f"parley: cannot listen on 127.0.0.1 port {port}: ")
+    assert second.printed.count("\n") == 1

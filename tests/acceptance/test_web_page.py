@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 from tests.support.stack.one_command import OneCommand
 
 MARKUP = "<img src=x onerror=alert(1)>"
-EXCHANGED = 70
+EXCHANGED = 56
 """Messages enough for more than one page of history."""
 
 pytestmark = [pytest.mark.browser, chromium.NEEDED]
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.browser, chromium.NEEDED]
 async def test_a_part_that_cannot_be_loaded_is_told_and_may_be_tried_again(
     browser: Browser, stack_url: str, part: str
 ) -> None:
-    page = await (await browser.new_context()).new_page()
+    page = await chromium.opened(browser)
     await page.route(f"**/{part}", lambda route: route.abort())
     await page.goto(stack_url)
     await expect(page.get_by_role("alert")).to_contain_text("could not be loaded")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
+from tests.support.clients import chromium
 from tests.support.clients.plain_http import plain_http
 
 PASSWORD = "correct horse battery"
-VIEWPORT: ViewportSize = {"width": 1280, "height": 800}
 CLOSE_ALL = """() => {
   document.body.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true}));
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
@@ -35,8 +35,7 @@ class Visitor:
     @classmethod
     async def sign_up(cls, browser: Browser, url: str, name: str, path: str = "") -> Visitor:
         """Open the page as a newcomer and make an account."""
-        context = await browser.new_context(viewport=VIEWPORT)
-        visitor = cls(await context.new_page(), name, url)
+        visitor = cls(await chromium.opened(browser), name, url)
         page = visitor.page
         await page.goto(url + path)
         await page.get_by_test_id("username").fill(name)
@@ -59,7 +58,7 @@ class Visitor:
                 await page.close()
         await self.page.bring_to_front()
         await self.page.unroute_all(behavior="ignoreErrors")
-        await self.page.set_viewport_size(VIEWPORT)
+        await self.page.set_viewport_size(chromium.VIEWPORT)
         await self.page.evaluate(CLOSE_ALL)
         self.errors.clear()
         self.dialogs.clear()

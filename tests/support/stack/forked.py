@@ -2,7 +2,7 @@
 
 To import a service takes a second of a processor, which is most of a start, and tests start some hundred. What is
 forked goes on as `python -m` would: with a module's `__main__`, an environment and output of its own, and no memory
-shared. The tests of `parley up`, of `parley run` and of faults by a seed start theirs from nothing.
+shared. How `parley up` starts, `parley run` and faults by a seed are tested with processes started from nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.support.paths import ROOT
+
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["__main__", "tests.support.stack.forked_modules"])
 
@@ -23,11 +25,13 @@ _FORKING.set_forkserver_preload(["__main__", "tests.support.stack.forked_modules
 class ForkedProcess:
     """A module that runs as a program, for the tests what a `subprocess.Popen` is."""
 
-    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, module: str, *arguments: str, environment: Mapping[str, str], log: Path, directory: Path = ROOT
+    ) -> None:
         self._module = module
         # A daemon: it ends with who started it, whatever a test forgot.
         self._process = _FORKING.Process(
-            target=_run, args=(module, arguments, dict(environment), str(log)), daemon=True
+            target=_run, args=(module, arguments, dict(environment), str(log), str(directory)), daemon=True
         )
         self._process.start()
 
@@ -58,8 +62,9 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], log: str) -> None:
+def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], log: str, directory: str) -> None:
     """Become the program, in the forked process."""
+    os.chdir(directory)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for standard in (1, 2):
         os.dup2(output, standard)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.stack.forked import ForkedProcess
 from tests.support.waiting import until_blocking
 
 PARLEY = str(Path(sys.executable).with_name("parley"))
@@ -19,19 +20,29 @@ START_SECONDS = 60.0
 
 
 class OneCommand:
-    """A `parley up` on a data directory, started at once; by default on a port that it finds itself."""
+    """A `parley up` on a data directory, started at once; by default on a port that it finds itself.
 
-    def __init__(self, data: Path, *options: str, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
+    It is forked from what is imported already; `from_nothing` starts the command as a user does.
+    """
+
+    def __init__(
+        self, data: Path, *, port: int = 0, settings: Mapping[str, str] | None = None, from_nothing: bool = False
+    ) -> None:
         self._output = data.with_suffix(".out")
+        self._output.write_text("")
+        arguments = ["up", "--port", str(port), "--data", str(data)]
+        environment = os.environ | {"PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute", **(settings or {})}
+        self.process: ForkedProcess | subprocess.Popen[str]
+        if not from_nothing:
+            self.process = ForkedProcess(
+                "parley.cli", *arguments, environment=environment, log=self._output, directory=data.parent
+            )
+            return
         with self._output.open("w") as output:
             self.process = subprocess.Popen(
-                [PARLEY, "up", "--port", str(port), "--data", str(data), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=data.parent,
-                env=os.environ | {"PARLEY_AUTH_REGISTER_RATE_ADDRESS": "1000/minute", **(settings or {})},
-            )
+                [PARLEY, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True,
+                cwd=data.parent, env=environment,
+            )  # fmt: skip
 
     @property
     def printed(self) -> str:
