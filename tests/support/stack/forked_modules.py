@@ -13,10 +13,10 @@ from anyio.streams import memory, stapled, tls
 from argon2.profiles import CHEAPEST
 
 from parley.auth import app as auth
-from parley.auth.accounts import passwords
+from parley.auth.accounts.guessing import passwords
 from parley.chat import app as chat
 from parley.cli import main
-from parley.cli.commands import up
+from parley.cli.commands.stack import up
 from parley.cli.stack import stack
 from parley.common import run_process
 from parley.gateway import app as gateway
