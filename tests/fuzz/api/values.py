@@ -58,11 +58,15 @@ def text_of(value: Any, random: Random) -> str:
 
 
 class Generator:
-    """Makes values for schemas. What was seen in answers is used again where a field has its name."""
+    """Makes values for schemas. What was seen in answers is used again where a field has its name.
 
-    def __init__(self, definitions: Schema, pool: Callable[[str, Random], Any]) -> None:
+    With `whole`, objects have all of their fields.
+    """
+
+    def __init__(self, definitions: Schema, pool: Callable[[str, Random], Any], *, whole: bool = False) -> None:
         self._definitions = definitions
         self._pool = pool
+        self._whole = whole
 
     def value(self, schema: Schema, random: Random, name: str = "") -> Any:
         """Return a value that fits, as far as a schema can say so."""
@@ -95,7 +99,7 @@ class Generator:
         return {
             key: self.value(part, random, key)
             for key, part in schema["properties"].items()
-            if key in required or random.random() < 0.35
+            if self._whole or key in required or random.random() < 0.35
         }
 
     def _map(self, schema: Schema, random: Random, name: str) -> Schema:
@@ -113,8 +117,9 @@ class Generator:
         known = self._pool(name, random)
         if isinstance(known, int) and random.random() < 0.8:
             return known
-        least = schema.get("minimum", 0)
-        most = min(schema.get("maximum", schema.get("exclusiveMaximum", 101) - 1), least + 100)
+        # The documents have some of them as `1.0`.
+        least = int(schema.get("minimum", 0))
+        most = min(int(schema.get("maximum", schema.get("exclusiveMaximum", 101) - 1)), least + 100)
         return random.choice([least, most, random.randint(least, max(least, most))])
 
     def _string(self, schema: Schema, random: Random, name: str) -> str:

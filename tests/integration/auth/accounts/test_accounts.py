@@ -287,6 +287,16 @@ async def test_cut_database_connections_are_replaced_unnoticed(auth: Auth, postg
         assert (await auth.login()).status_code == 200
 
 
+async def test_text_that_the_database_does_not_take_is_its_senders_error(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    for asked in (Database(engine).autocommit, Database(engine).transaction):
+        with pytest.raises(Reject) as rejection:
+            async with asked() as connection:
+                await connection.execute(text("SELECT CAST(:name AS text)"), {"name": "a\x00"})
+        assert rejection.value.code is Code.INVALID_PAYLOAD
+    await engine.dispose()
+
+
 async def test_missing_database_is_a_retryable_answer() -> None:
     database = Database(create_engine("postgresql://nobody@/nothing?host=/nonexistent"))
     assert await database.check() == "The database cannot be reached now; try again."

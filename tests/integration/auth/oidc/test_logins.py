@@ -62,6 +62,13 @@ async def test_a_login_ends_with_a_grant_of_an_account_of_ours(auth: Auth, lying
     assert again["user_id"] == grant["user_id"]
 
 
+@pytest.mark.parametrize("field", ["return_to", "code_challenge", "code_challenge_method", "state"])
+async def test_nul_in_what_begins_a_login_is_refused(auth: Auth, field: str) -> None:
+    fitting = {"return_to": APP, "code_challenge": CHALLENGE, "code_challenge_method": "S256", "state": "x"}
+    begun = await auth.get("/auth/oidc/company/start", **(fitting | {field: f"{fitting[field]}\x00"}))
+    assert code(begun) == "invalid_payload"
+
+
 async def test_name_and_roles_follow_the_provider_but_what_was_changed_here_stays(auth: Auth, lying: Lying) -> None:
     lying.claims = {"name": "Ada", "groups": ["chat-admins"]}
     first = await sign_in(auth, lying)

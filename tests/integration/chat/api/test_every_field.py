@@ -56,8 +56,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 def filled(payload: type[Any], known: dict[str, Any]) -> dict[str, Any]:
     """A payload with all of its fields, that names what is there."""
     (schema,), definitions = msgspec.json.schema_components([payload], ref_template="#/{name}")
-    definitions = {name: part | {"required": list(part.get("properties", ()))} for name, part in definitions.items()}
-    generator = Generator(definitions, lambda name, _: known.get(name))
+    generator = Generator(definitions, lambda name, _: known.get(name), whole=True)
     return generator.value(schema, Random(1))
 
 

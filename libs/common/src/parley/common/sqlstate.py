@@ -25,6 +25,8 @@ _STATEMENT_CLASSES = frozenset(("22", "23", "54"))
 """The classes of data exceptions, of violated constraints, and of exceeded limits such as too long an index row."""
 _CONFLICTS = frozenset(("40001", "40P01", "23505"))
 """Serialization failure, deadlock, and a unique key that another transaction was quicker to insert."""
+_NO_TEXT = frozenset(("22021", "22P05"))
+"""NUL among the signs of a text, and `\\u0000` in JSON."""
 _NO_SCHEMA = frozenset(("42P01", "42703", "3F000", "42883"))
 """A table, column, schema or function that does not exist."""
 
@@ -35,6 +37,11 @@ def fault_of_state(state: str | None) -> Fault:
     if state in _CONFLICTS:
         return Fault.CONFLICT
     return Fault.STATEMENT if state and state[:2] in _STATEMENT_CLASSES else Fault.OUTAGE
+
+
+def refuses_text(state: str | None) -> bool:
+    """Whether this SQLSTATE shows that a text was sent which Postgres does not take."""
+    return state in _NO_TEXT
 
 
 def lacks_schema(state: str | None) -> bool:

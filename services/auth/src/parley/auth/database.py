@@ -18,7 +18,8 @@ from parley.common.errors import Code, Reject
 from parley.common.process.dead_peers import notice_dead_peer
 from parley.common.process.logs import get_logger
 from parley.common.process.outage_log import OutageLog
-from parley.common.sqlstate import Fault, fault_of_state, lacks_schema
+from parley.common.sqlstate import Fault, fault_of_state, lacks_schema, refuses_text
+from parley.common.wire.text import NO_TEXT
 
 log = get_logger(__name__)
 
@@ -187,7 +188,7 @@ class Database:
         return "the database is read-only" if found[0] == "on" else None
 
     def _tell_outage(self, error: Exception) -> None:
-        """Turn what a lost or full database raises into a code; anything else passes."""
+        """Turn what a lost or full database raises, or a text that it does not take, into a code; the rest passes."""
         now = time.monotonic()
         # All connections are in use and none has failed lately: it is a rush, and no outage.
         if isinstance(error, PoolTimeout) and now - self._failed_at > 2 * POOL_WAIT:
@@ -197,6 +198,9 @@ class Database:
             # Postgres broke a serialization failure or a deadlock up; the other one went through.
             if _state(error) in {"40001", "40P01"}:
                 raise Reject(Code.UNAVAILABLE, "Somebody else changed the same; try again.") from error
+            # In a field where nobody looked for it.
+            if refuses_text(_state(error)):
+                raise Reject(Code.INVALID_PAYLOAD, NO_TEXT) from error
             return
         self._failed_at = now
         self._outages.note(error)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from parley.auth.accounts.sessions.sessions import Grant
 from parley.auth.components import Current, public_url
+from parley.auth.http.admin.parameters import NO_NUL
 from parley.auth.http.endpoints import device_of
 from parley.auth.oidc.logins import LOGIN_SECONDS, MAX_APP_STATE
 from parley.auth.oidc.logouts import end_sessions
@@ -90,7 +91,7 @@ async def start(
     return_to: Annotated[str, Query(max_length=MAX_RETURN)] = "/",
     code_challenge: Annotated[str, Query(max_length=128)] = "",
     code_challenge_method: Annotated[str, Query(max_length=16)] = "S256",
-    state: Annotated[str, Query(max_length=MAX_APP_STATE)] = "",
+    state: Annotated[str, Query(max_length=MAX_APP_STATE, pattern=NO_NUL)] = "",
 ) -> Response:
     """Send the browser to the provider. It ends at `return_to` with `code` and `state`, or with `error`."""
     if code_challenge_method != "S256":

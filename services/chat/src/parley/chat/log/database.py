@@ -18,7 +18,7 @@ from parley.common.errors import Code, Reject
 from parley.common.process.dead_peers import notice_dead_peer
 from parley.common.process.logs import get_logger
 from parley.common.process.outage_log import OutageLog
-from parley.common.sqlstate import Fault, fault_of_state, lacks_schema
+from parley.common.sqlstate import Fault, fault_of_state, lacks_schema, refuses_text
 from parley.common.wire.text import NO_TEXT
 
 log = get_logger(__name__)
@@ -48,9 +48,6 @@ DATABASE_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.InternalClientError,  # the connection broke in the middle of an answer
 )
 """Everything that a statement may raise. `fault_of` says what it means."""
-
-_NO_TEXT = frozenset(("22021", "22P05"))
-"""NUL among the signs of a text, and `\\u0000` in JSON."""
 
 _outages = OutageLog(log, "Postgres cannot serve")
 
@@ -229,7 +226,7 @@ def reachable() -> Generator[None]:
     try:
         yield
     except DATABASE_ERRORS as error:
-        if _state(error) in _NO_TEXT:
+        if refuses_text(_state(error)):
             raise Reject(Code.INVALID_PAYLOAD, NO_TEXT) from None
         if fault_of(error) is Fault.STATEMENT:
             raise
