@@ -19,8 +19,10 @@ from parley.testing.tokens import token_for
 from tests.support.auth.identities import identify
 from tests.support.auth.service import Auth, bearer, running_auth
 from tests.support.auth.sessions import session_of
+from tests.support.bus import running_bus
 from tests.support.gateway.lives import Hand, at_the_door, ended, forget, gate, hand, refusal, served
 from tests.support.gateway.rooms import another
+from tests.support.own_server import Server
 from tests.support.waiting import until
 
 PHONE, LAPTOP = "s_phone", "s_laptop"
@@ -88,9 +90,16 @@ async def test_lost_connections_of_a_session_that_ended_do_not_come_back(
 
 
 @pytest.fixture
-async def auth(database_url: str, nats_url: str) -> AsyncIterator[Auth]:
-    async with running_auth(database_url, nats_url) as running:
+async def auth(database_url: str, own_nats: Server) -> AsyncIterator[Auth]:
+    # Where the server of this module is, something else answers for auth.
+    async with running_auth(database_url, own_nats.url) as running:
         yield running
+
+
+@pytest.fixture
+async def bus(own_nats: Server) -> AsyncIterator[Bus]:
+    async with running_bus(own_nats.url) as connected:
+        yield connected
 
 
 async def test_a_gateway_that_missed_the_end_of_a_session_ends_its_connections_later(auth: Auth, bus: Bus):

@@ -203,7 +203,7 @@ async def test_operators_pause_reset_and_forget_a_consumer(database_url: str, na
     billing = Billing("message.*", beginning=False)
     async with (
         running_writer(database_url) as (writer, _),
-        chat(nats_url, database_url, pool),
+        chat(nats_url, database_url, pool) as (runner, _),
         running(billing, nats_url),
     ):
         room = await create(writer)
@@ -211,7 +211,7 @@ async def test_operators_pause_reset_and_forget_a_consumer(database_url: str, na
         await send(writer, room, 1)
         await until(lambda: billing.bodies() == ["text 1"])
         await commands.set_paused(database_url, billing.name, paused=True)
-        await asyncio.sleep(0.3)
+        await until(lambda: runner._running[billing.name].row.paused)
         await send(writer, room, 2)
         await asyncio.sleep(0.2)
         assert billing.bodies() == ["text 1"]

@@ -184,7 +184,7 @@ async def test_after_a_reconnect_of_its_own_a_service_gives_everybody_the_whole_
     held: Held, gateway: Gateway, bus: Bus
 ):
     await gateway.vanish()
-    await asyncio.sleep(PATIENCE.silent_after - 0.2)
+    await asyncio.sleep(PATIENCE.silent_after / 2)
     bus.reconnected()
     again = time.monotonic()
     await until(lambda: held.seen_off)
