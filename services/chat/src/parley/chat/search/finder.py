@@ -48,10 +48,8 @@ AT_ONCE = 2
 """Searches that one process makes at a time, so that others who read have connections left."""
 WAITING, WAITING_EACH = 32, 4
 """Searches that are made or wait, and of one user."""
-ROUNDS = 2
-"""How often the index is asked for one page, since it has to look into every room that may be read."""
 MORE = 6
-"""How many times a page's messages it is asked for, once some of those it found first turned out not to match."""
+"""How many times a page's messages the index is asked for, where some of those that it finds turn out not to match."""
 PAGE_SECONDS = 0.5
 """After which a page ends with what was found."""
 BEHIND_SECONDS = 10
@@ -189,9 +187,10 @@ async def _page(
     messages: list[ClientEvent[msgspec.Raw]] = []
     page = PageBytes()
     at: Hit | None = None
-    for _ in range(ROUNDS):
-        # One more shows whether there are more at all.
-        most = limit + 1 if at is None else MORE * limit
+    # Each time the index has to look into every room that may be read, so it is asked twice, and once for what stands side
+    # by side, which few of the messages with these words have.
+    side_by_side = any(len(phrase) > 1 for phrase in wanted.phrases)
+    for most in [MORE * limit] if side_by_side else [limit + 1, MORE * limit]:
         hits = await newest_hits(connection, where, place, most)
         for start in range(0, len(hits), 2 * limit):
             some = hits[start : start + 2 * limit]
