@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from parley.auth.accounts.attempt_counts import AttemptLimit
+from parley.auth.accounts.guessing.attempt_counts import AttemptLimit
 from parley.chat.app import create_app
 from parley.chat.settings import ChatSettings
-from parley.common.http.server import http_options
+from parley.common.http.connection.server import http_options
 from tests.fuzz.api.documents import Endpoint, Surface, add_endpoints
 from tests.fuzz.api.odd_text import OddRequest, failure, requests
 from tests.fuzz.api.people import SAME

@@ -187,8 +187,8 @@ async def _page(
     messages: list[ClientEvent[msgspec.Raw]] = []
     page = PageBytes()
     at: Hit | None = None
-    # Each time the index has to look into every room that may be read, so it is asked twice, and once for what stands side
-    # by side, which few of the messages with these words have.
+    # Each time the index has to look into every room that may be read, so it is asked twice, and once for what stands
+    # side by side, which few of the messages with these words have.
     side_by_side = any(len(phrase) > 1 for phrase in wanted.phrases)
     for most in [MORE * limit] if side_by_side else [limit + 1, MORE * limit]:
         hits = await newest_hits(connection, where, place, most)
