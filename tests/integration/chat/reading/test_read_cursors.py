@@ -222,6 +222,44 @@ async def test_a_read_of_before_does_not_undo_that_a_room_was_marked_as_unread_a
     await second.flush()
 
 
+async def test_what_is_read_after_a_mark_counts_though_storing_an_earlier_read_fails_meanwhile(
+    database_url: str, pool: Pool, bus: Bus, other: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = ReadCursors(pool, RoomPublisher(bus, NAMESPACE)), ReadCursors(pool, RoomPublisher(other, NAMESPACE))
+    advance = read_cursors.read_store.advance
+    async with running_writer(database_url) as (writer, _):
+        room = await talk(writer, 10, BEN)
+        await first.read(BEN, MarkRead(room, 12))
+
+        async def failing(_connection: Any, _cursors: Any) -> Any:
+            await second.mark_unread(BEN, MarkUnread(room, 8))
+            assert await first.read(BEN, MarkRead(room, 9)) == ReadState(9, 3, 0)
+            raise ConnectionError
+
+        monkeypatch.setattr(read_cursors.read_store, "advance", failing)
+        await first._store(first._waiting, first._waiting.take_all())
+        monkeypatch.setattr(read_cursors.read_store, "advance", advance)
+        await first.flush()
+        assert await stored_is(pool, (9, 7)), "the failed read of before has not taken its place"
+    await second.flush()
+
+
+async def test_a_mark_of_somebody_who_left_meanwhile_is_not_kept(
+    database_url: str, pool: Pool, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    mark = read_cursors.read_store.mark
+    async with running_writer(database_url) as (writer, _), running(pool, bus) as cursors:
+        room = await talk(writer, 3, BEN)
+
+        async def late(*arguments: Any) -> None:
+            await writer.submit(LeaveRoom("l", room), BEN, "")
+            await mark(*arguments)
+
+        monkeypatch.setattr(read_cursors.read_store, "mark", late)
+        assert (await rejected(cursors.mark_unread(BEN, MarkUnread(room, 4)))).code is Code.NOT_A_MEMBER
+        assert await stored(pool) is None, "an erasure has them leave first, and would not find it"
+
+
 async def test_what_was_read_in_an_earlier_stay_does_not_count(database_url: str, pool: Pool, bus: Bus):
     async with running_writer(database_url) as (writer, _), running(pool, bus) as cursors:
         room = await talk(writer, 3, BEN)

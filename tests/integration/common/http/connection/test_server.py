@@ -191,6 +191,43 @@ async def test_a_body_has_an_end_announced_or_not():
         assert (app.bodies, app.gone) == ([1000], 1)
 
 
+@pytest.mark.parametrize(
+    "besides", [b"0\r\nX: " + b"x" * 40_000, b"0\r\n" + b"X: y\r\n" * 7_000, b"1;" + b"x" * 40_000]
+)
+async def test_what_a_chunked_body_has_besides_its_bytes_has_an_end(besides: bytes):
+    async with serving() as (app, port), Wire.open(port) as wire:
+        before = limited("head_bytes")
+        wire.send("POST / HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", body=b"1\r\nx\r\n" + besides)
+        status, body = await wire.answer()
+        assert (status, body["error"]["code"]) == (431, "payload_too_large")
+        assert await wire.closed() == b""
+        assert limited("head_bytes") == before + 1
+    assert (app.bodies, app.gone) == ([], 1)
+
+
+async def test_trailers_are_no_headers():
+    async with serving() as (_, port), Wire.open(port) as wire:
+        for _ in range(2):
+            trailers = b"Host: evil\r\n" * 200 + b"Cookie: a=b\r\n\r\n"
+            wire.send("POST / HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", body=b"1\r\nx\r\n0\r\n" + trailers)
+            status, told = await wire.answer()
+            assert (status, told["host"], told["cookie"], told["size"]) == (200, "x", 0, 1)
+
+
+async def test_a_client_that_is_gone_unnoticed_keeps_no_other_from_its_deadline():
+    async with serving(QUICK) as (app, port):
+        async with Wire.open(port) as gone:
+            # More than is read before the app takes it, so that nothing shows that the client is gone.
+            gone.send("POST /hold HTTP/1.1", "Host: x", "Content-Length: 300000", body=b"x" * 200_000)
+            await began(app, 1)
+        before = limited("body_seconds")
+        await until(lambda: limited("body_seconds") > before, "the body is late", seconds=TIMEOUT)
+        async with Wire.open(port) as half:
+            half.writer.write(b"GET / HTTP/1.1\r\n")
+            assert (await half.answer())[0] == 408
+        await until(lambda: not connections(), "their connections have ended", seconds=TIMEOUT)
+
+
 async def test_what_is_answered_before_its_body_has_come_is_closed():
     async with serving() as (_, port), Wire.open(port) as wire:
         wire.send("POST /early HTTP/1.1", "Host: x", "Content-Length: 3000000", body=b"x" * 10)

@@ -78,6 +78,22 @@ def test_a_connection_without_a_head_is_late_and_one_with_a_head_is_not():
     assert slow.late == ["head_seconds"], "it is told once"
 
 
+def test_a_connection_that_fails_to_end_keeps_no_other_from_its_deadline():
+    class Failing(Connection):
+        def expired(self, limit: str) -> None:
+            super().expired(limit)
+            raise OSError(limit)
+
+    http, clock = gate(head_seconds=10)
+    failing, other = Failing(), Connection()
+    http.connected(failing, "a", proxy=False)
+    http.connected(other, "a", proxy=False)
+    with pytest.raises(OSError, match="head_seconds"):
+        clock.pass_time(10)
+    clock.pass_time(1)
+    assert (failing.late, other.late) == (["head_seconds"], ["head_seconds"])
+
+
 def test_nothing_is_swept_where_nobody_is_connected():
     http, clock = gate()
     connection = Connection()

@@ -27,7 +27,7 @@ from parley.chat.log.database import DATABASE_ERRORS, Pool, reachable
 from parley.chat.queries.visibility import key_of, no_such_room, require_joined
 from parley.chat.reading import read_store
 from parley.chat.reading.latest_values import LatestValues
-from parley.chat.reading.read_store import CursorKey, CursorPlace, MovedCursor, ReadablePlace
+from parley.chat.reading.read_store import CursorKey, CursorPlace, MovedCursor, ReadablePlace, later
 from parley.chat.reading.receipts import SMALL_ROOM, receipts_room
 from parley.common.batch_loader import BatchLoader
 from parley.common.process.outage_log import OutageLog
@@ -91,8 +91,8 @@ class ReadCursors:
     def __init__(self, pool: Pool, rooms: RoomPublisher) -> None:
         self._pool = pool
         self._rooms = rooms
-        self._waiting: LatestValues[CursorKey, CursorPlace] = LatestValues(INTERVAL, MOST, max)
-        self._of_senders: LatestValues[CursorKey, CursorPlace] = LatestValues(SENDERS_INTERVAL, MOST, max)
+        self._waiting: LatestValues[CursorKey, CursorPlace] = LatestValues(INTERVAL, MOST, later)
+        self._of_senders: LatestValues[CursorKey, CursorPlace] = LatestValues(SENDERS_INTERVAL, MOST, later)
         self._sent: dict[tuple[int, str], CursorPlace] = {}
         """What was sent since the last look: each message costs no more than an entry, and many are one in the end."""
         self._places = BatchLoader(partial(read_store.places, pool), BATCH)
@@ -102,16 +102,11 @@ class ReadCursors:
         """Move a cursor forward. Raises `Reject`: the user has to be in the room, and the event to exist."""
         key = CursorKey(key_of(said.room), identity.user_id)
         place = await self._place(key, said.sequence)
-        reached = CursorPlace(said.sequence, place.number, place.asked_at)
+        reached = CursorPlace(said.sequence, place.number, place.asked_at, place.marked_at)
         self._take_sent()
-        for waiting in (self._waiting, self._of_senders):
-            if (before := waiting.get(key)) is None:
-                continue
-            if place.marked_at is not None and before.said_at <= place.marked_at:
-                waiting.drop(key)  # the room was marked as unread since, at another process
-            else:
-                reached = max(reached, before)
-        reached = max(reached, place.read or reached)
+        # What waits may be of before another process marked the room as unread.
+        for before in (self._waiting.get(key), self._of_senders.get(key), place.read):
+            reached = later(reached, before or reached)
         # What is read already is not written again, and neither is what is before the join.
         behind = reached.sequence < place.joined
         if not behind and reached != place.read and not self._waiting.put(key, reached):

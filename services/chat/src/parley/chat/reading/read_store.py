@@ -78,8 +78,11 @@ FROM moved CROSS JOIN LATERAL (
 ) p ON true
 """
 
+# Nothing is kept of somebody who has left meanwhile, as an erasure has them do first.
 _MARK = """
-INSERT INTO chat.reads (room_id, user_id, sequence, number, marked_at) VALUES ($1, $2, $3, $4, clock_timestamp())
+INSERT INTO chat.reads (room_id, user_id, sequence, number, marked_at)
+SELECT room_id, user_id, $3::bigint, $4::bigint, clock_timestamp() FROM chat.members
+WHERE room_id = $1::bigint AND user_id = $2::text AND state = 'joined'
 ON CONFLICT (room_id, user_id) DO UPDATE
 SET sequence = excluded.sequence, number = excluded.number, read_at = excluded.read_at, marked_at = excluded.marked_at
 """
@@ -95,12 +98,21 @@ class CursorKey(NamedTuple):
 class CursorPlace(NamedTuple):
     """Where a cursor points: an event, and how many messages the room has up to it; and since when, by Postgres' clock.
 
-    The later of two is the one that is further, whenever it was said.
+    `marked_at` is when the user had last set it back by then, as far as that is known.
     """
 
     sequence: int
     number: int
     said_at: datetime
+    marked_at: datetime | None = None
+
+
+def later(one: CursorPlace, other: CursorPlace) -> CursorPlace:
+    """Return which of two places counts: the one that is further, unless the cursor was set back since it was said."""
+    for place, before in ((one, other), (other, one)):
+        if place.marked_at is not None and before.said_at <= place.marked_at:
+            return place
+    return max(one, other, key=lambda place: place[:3])
 
 
 class ReadablePlace(NamedTuple):
@@ -141,7 +153,9 @@ async def places(pool: Pool, asked: list[tuple[CursorKey, int]]) -> Mapping[tupl
 
 
 def _place(row: Any) -> ReadablePlace:
-    read = None if row["read"] is None else CursorPlace(row["read"], row["read_number"], row["asked_at"])
+    read = None if row["read"] is None else CursorPlace(
+        row["read"], row["read_number"], row["asked_at"], row["marked_at"]
+    )  # fmt: skip
     return ReadablePlace(
         row["head"], row["messages"], row["kind"], row["state"], row["joined"] or 0, row["number"], read,
         row["mentions"], row["asked_at"], row["marked_at"],

@@ -234,7 +234,11 @@ class CountedConnection(HttpToolsProtocol):
         self._stop_deadlines()
         if self.transport.can_write_eof():
             self._gate.linger(self)
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:
+                self.transport.abort()  # the client is gone, unnoticed because nothing was read
+                return
             cast("HeldFlow", self.flow).held = False
             self.flow.resume_reading()
         else:

@@ -214,12 +214,15 @@ class HttpGate:
 
     def _sweep(self) -> None:
         now = self.clock()
-        for deadlines in (self.heads, self.bodies, self.answers, self.lingering):
-            for connection in deadlines.overdue(now):
-                self._expire(deadlines, connection)
-        self._sweeping = bool(self._connections)
-        if self._sweeping:
-            self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        try:
+            for deadlines in (self.heads, self.bodies, self.answers, self.lingering):
+                for connection in deadlines.overdue(now):
+                    self._expire(deadlines, connection)
+        finally:
+            # Also after a failure: without this no deadline would hold any more.
+            self._sweeping = bool(self._connections)
+            if self._sweeping:
+                self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _expire(self, deadlines: Deadlines, connection: Expiring) -> None:
         if deadlines.limit:

@@ -98,7 +98,7 @@ class HttpProtocol(ConnectionInTurns):
 
     def _hold(self) -> None:
         """Tell the gate how many bytes wait here, if that is more than nearly everybody's whole request."""
-        held = len(self._rest) + (self._head_size if self._in_head else 0)
+        held = len(self._rest) + (self._head_size if self._in_head or self._in_body else 0)
         held = held if held > SLICE else 0
         if held != self._held and self._counted:
             self._held = held
@@ -109,22 +109,25 @@ class HttpProtocol(ConnectionInTurns):
         self._progress = False
         gate = self._gate
         gate.parsed(min(len(data), SLICE))
+        body_size = self._body_size
         super().data_received(data)
         if self._pieces:
             gate.parsed(self._pieces * PIECE_COST)
             self._pieces = 0
         if self._refused or self.transport.is_closing():
             return
-        if self._in_body:
+        if self._in_body and body_size != self._body_size:
+            self._head_size = 0
             gate.bodies.start(self, gate.clock())
-        elif self._in_head or not self._progress:
+        elif self._in_body or self._in_head or not self._progress:
+            # Also what a chunked body has besides its bytes (RFC 9112, section 7.1): the parser keeps a trailer whole.
             self._head_size += len(data)
             # Measured in slices, the first of which may belong to the request before, hence one slice of tolerance;
             # `on_headers_complete` measures a whole head exactly.
             if self._head_size > gate.limits.head_bytes + SLICE:
-                self._head_too_large()
+                self._head_too_large(own=self._in_body)
             else:
-                gate.heads.start(self, gate.clock())
+                (gate.bodies if self._in_body else gate.heads).start(self, gate.clock())
         if not self._rest:
             self._hold()
 
@@ -140,10 +143,11 @@ class HttpProtocol(ConnectionInTurns):
         """Take a header, or refuse the request if it has too many."""
         if self._refused:
             return
-        if len(self.headers) >= self._gate.limits.headers:
+        if self._in_body:
+            self._pieces += 1  # a trailer, which must not be taken for a header (RFC 9110, section 6.5.1)
+        elif len(self.headers) >= self._gate.limits.headers:
             limit = self._gate.limits.headers
-            # Trailers, behind a chunked body (RFC 9112, section 7.1.2), come here as well.
-            self._refuse(431, "headers", f"A request has at most {limit} headers.", own=self._in_body)
+            self._refuse(431, "headers", f"A request has at most {limit} headers.")
         else:
             # By its name: `super()` would look through two more classes, for each header of each request.
             HttpToolsProtocol.on_header(self, name, value)
@@ -192,7 +196,7 @@ class HttpProtocol(ConnectionInTurns):
     def on_message_complete(self) -> None:
         """End the reading of a request that is complete."""
         self._in_body, self._progress = False, True
-        self._body_left = 0
+        self._body_left = self._head_size = 0
         self._gate.bodies.stop(self)
         if not self._refused:
             super().on_message_complete()
@@ -222,8 +226,9 @@ class HttpProtocol(ConnectionInTurns):
         request_line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n")
         return request_line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
 
-    def _head_too_large(self) -> None:
-        self._refuse(431, "head_bytes", f"A request's head is at most {self._gate.limits.head_bytes} bytes.")
+    def _head_too_large(self, *, own: bool = False) -> None:
+        what = "What is sent besides a body's bytes" if own else "A request's head"
+        self._refuse(431, "head_bytes", f"{what} is at most {self._gate.limits.head_bytes} bytes.", own=own)
 
     def _too_large(self, *, own: bool) -> None:
         limit = self._gate.limits.body_bytes
