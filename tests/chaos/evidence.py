@@ -116,7 +116,15 @@ def _stays(lines: Iterable[Mapping[str, Any]]) -> list[Stay]:
     def close(client: str, at: float | None) -> None:
         if (line := opened.pop(client, None)) is not None:
             said = line["cursors"], line["recovered"]
-            stays.append(Stay(client, line["user"], line["at"], at, *said, *latest[client], kicked.pop(client, None)))
+            ended = kicked.pop(client, None)
+            stays.append(Stay(client, line["user"], line["at"], at, *said, *latest[client], ended, line["asked"]))
+
+    def kick(client: str, at: float) -> None:
+        if client in opened:
+            kicked[client] = at
+        elif gone := [number for number, stay in enumerate(stays) if stay.client == client]:
+            # python-socketio hears of what one poll brought after the end that the same poll brought.
+            stays[gone[-1]] = replace(stays[gone[-1]], kicked=at)
 
     for line in lines:
         client = line.get("client", "")
@@ -131,7 +139,7 @@ def _stays(lines: Iterable[Mapping[str, Any]]) -> list[Stay]:
                 place = line["room"], line["sequence"], line["event_id"]
                 latest[client][0].append(Receipt(line["at"], *place, about))
             case "kicked":
-                kicked[client] = line["at"]
+                kick(client, line["at"])
             case "reset":
                 latest[client][1].append(line["room"])
             case _:

@@ -115,6 +115,13 @@ class Stay:
     """Rooms that it was told to load anew."""
     kicked: float | None = None
     """When it was told that an administrator ends it."""
+    asked: float | None = None
+    """When its client said CONNECT: a gateway may have had it from then on. None if that is when it was opened."""
+
+    @property
+    def began(self) -> float:
+        """When it began, as far back as that may be: for gateways it is there while it is being let in."""
+        return self.opened if self.asked is None else self.asked
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -37,6 +38,8 @@ class RecordedPython(PythonClient):
         self._ledger = ledger
         self._seen: dict[str, int] = {}
         self._said: dict[str, int] = {}
+        self._asked = 0.0
+        """When it last said CONNECT."""
         self._starting: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._place = ("", [""])
@@ -97,7 +100,7 @@ class RecordedPython(PythonClient):
 
     @override
     def _says(self) -> Any:
-        self._said = dict(self._seen)
+        self._said, self._asked = dict(self._seen), time.monotonic()
         return {**self.auth, "cursors": self._said}
 
     @override
@@ -108,7 +111,7 @@ class RecordedPython(PythonClient):
     @override
     async def note(self, where: list[Any], what: Any) -> None:
         if where is self.connects:
-            opened(self._ledger, self, self._said, recovered=False)
+            opened(self._ledger, self, self._said, self._asked, recovered=False)
             for session in self._sessions[:-1]:
                 await session.close()
             del self._sessions[:-1]
@@ -172,7 +175,7 @@ class RecordedJs(JsClient):
     async def note(self, where: list[Any], what: Any) -> None:
         if where is self.connects:
             self.connected_now = True
-            opened(self._ledger, self, self.said, recovered=self.recovered[-1])
+            opened(self._ledger, self, self.said, self.said_at, recovered=self.recovered[-1])
         elif where is self.disconnects:
             self.connected_now = False
             self._ledger.write("closed", client=self.name, reason=what)
@@ -183,9 +186,9 @@ class RecordedJs(JsClient):
 AnySocket = RecordedPython | RecordedJs
 
 
-def opened(ledger: Ledger, client: AnySocket, cursors: dict[str, int], *, recovered: bool) -> None:
-    """Note a connection."""
-    ledger.write("opened", client=client.name, user=client.user, cursors=cursors, recovered=recovered)
+def opened(ledger: Ledger, client: AnySocket, cursors: dict[str, int], asked: float, *, recovered: bool) -> None:
+    """Note a connection, and when it was asked for."""
+    ledger.write("opened", client=client.name, user=client.user, cursors=cursors, asked=asked, recovered=recovered)
 
 
 def heard(ledger: Ledger, client: AnySocket, event: str, args: list[Any]) -> int:

@@ -38,11 +38,14 @@ def judge_stays(history: History, in_time: float) -> Iterator[Finding]:
         yield Finding("connection", outcome, f"{client} was never connected")
     users = {stay.user for stay in history.stays}
     spans = {(room, user): spans_of(state.log, user) for room, state in history.rooms.items() for user in users}
+    began: dict[str, float] = {}
     for stay in history.stays:
+        # One that is recovered is the one of before.
+        began[stay.client] = began.get(stay.client, stay.began) if stay.recovered else stay.began
         if last[stay.client] is stay and stay.closed is not None:
             outcome = "unverified" if stay.user in history.broken else "late"
             yield Finding("connection", outcome, f"{stay.client} did not come back within the run")
-        yield from _end(history, stay, in_time)
+        yield from _end(history, stay, began[stay.client], in_time)
         for room in stay.resets:
             yield Finding("delivery", "lost", f"{stay.client} was told to load {room} anew")
         received: dict[str, list[Receipt]] = defaultdict(list)
@@ -85,11 +88,14 @@ def _is_gone(history: History, receipt: Receipt) -> bool:
     return not name or any(event.type == "message.deleted" and event.data["message"] in messages for event in log)
 
 
-def _end(history: History, stay: Stay, in_time: float) -> Iterator[Finding]:
-    """Whether an administrator ended a connection, where one did and nowhere else."""
+def _end(history: History, stay: Stay, began: float, in_time: float) -> Iterator[Finding]:
+    """Whether an administrator ended a connection, where one did and nowhere else.
+
+    Those are meant that gateways have by then, also if they let them in later: `began` is when this one may have begun.
+    """
     theirs = [ban for ban in history.bans if ban.user == stay.user]
     if stay.kicked is not None:
-        meant = any(ban.began < stay.kicked and stay.opened < ban.over for ban in theirs)
+        meant = any(ban.began < stay.kicked and began < ban.over for ban in theirs)
         why = f"{stay.client} was ended by an administrator at {stay.kicked - history.began:.2f} s, who did not mean it"
         yield Finding("kick", "good" if meant else "foreign", why)
     for ban in theirs:

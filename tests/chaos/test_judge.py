@@ -223,6 +223,21 @@ def test_who_is_ended_by_an_administrator_was_meant_to_be(story: Story):
     assert bad(judge(story.history(kicked, *again, bans=[kick]))) == {("kick", "foreign")}
 
 
+def test_a_kick_means_who_was_being_let_in_and_who_comes_back_as_who_they_were(story: Story):
+    kick = Ban("ann", began=3.0, answered=3.1, lifted=3.1, over=3.1, unanswered=True)
+    slow = story.stay("ann", range(1, 9), opened=6.0, closed=9.0, kicked=8.9, asked=2.9)
+    back = story.stay("ann", [], opened=9.1, asked=9.0, cursors={ROOM: 8})
+    assert not bad(judge(story.history(slow, back, bans=[kick])))
+    assert bad(judge(story.history(replace(slow, asked=3.2), back, bans=[kick]))) == {("kick", "foreign")}
+    first = story.stay("ann", [], opened=1.0, closed=2.0, asked=0.9)
+    recovered = [replace(slow, asked=asked, recovered=True, receipts=()) for asked in (3.2, 5.2)]
+    ended = replace(recovered[0], closed=7.0, kicked=None), replace(recovered[1], opened=7.1)
+    assert not bad(judge(story.history(first, *ended, back, bans=[kick])))
+    assert ("kick", "foreign") in bad(
+        judge(story.history(first, replace(ended[0], recovered=False), ended[1], back, bans=[kick]))
+    )
+
+
 def test_who_was_kicked_and_is_still_there_is_found(story: Story):
     stay = story.stay("ann", range(1, 9))
     kick = Ban("ann", began=8.0, answered=8.1, lifted=8.1, over=8.1)

@@ -66,15 +66,17 @@ async def test_what_a_client_reads_when_its_connection_is_gone_came_on_that_conn
     async with Ledger.open(file) as ledger:
         ledger.write("begin", users=["ann"])
         for number in (1, 2):
-            ledger.write("opened", client="ann#1", user="ann", cursors={"r": number}, recovered=False)
+            ledger.write("opened", client="ann#1", user="ann", cursors={"r": number}, asked=2.5, recovered=False)
             ledger.write("event", client="ann#1", room="r", sequence=number, event_id=f"e{number}")
             if number == 1:
                 ledger.write("closed", client="ann#1", reason="transport close")
                 ledger.write("event", client="ann#1", room="r", sequence=7, event_id="e7")
+                ledger.write("kicked", client="ann#1", code="kicked", reason="loud")
     first, second = history_of([Evidence(file)], {}, 0, 1).stays
     assert [receipt.sequence for receipt in first.receipts] == [1, 7]
     assert first.closed is not None
-    assert second.closed is None
+    assert first.kicked is not None
+    assert (second.closed, second.asked, second.kicked) == (None, 2.5, None)
     assert (second.cursors, [type(receipt) for receipt in second.receipts]) == ({"r": 2}, [Receipt])
 
 

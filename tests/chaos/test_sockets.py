@@ -67,4 +67,7 @@ async def test_a_connection_that_ends_unnoticed_by_its_client_is_closed_in_the_l
         await client.stop()
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     told = [(line["kind"], line.get("reason")) for line in lines]
+    opened = [line for line in lines if line["kind"] == "opened"]
+    assert all(line["asked"] <= line["at"] for line in opened)
+    assert opened[0]["at"] < opened[1]["asked"]
     assert told[:3] == [("opened", None), ("closed", UNNOTICED), ("opened", None)]

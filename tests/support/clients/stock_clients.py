@@ -173,6 +173,8 @@ class JsClient(Client):
         self.pid = ""
         self.said: dict[str, int] = {}
         """The cursors that it named when it last tried to connect."""
+        self.said_at = 0.0
+        """When it did that."""
         self.active = True
         """Whether it goes on trying to connect, as it says when it is refused or its connection ends."""
         self._acks: dict[int, asyncio.Future[Any]] = {}
@@ -213,7 +215,7 @@ class JsClient(Client):
                     self.transport = message["transport"]
                     await self.note([], message)
                 case "says":
-                    self.said = message["cursors"]
+                    self.said, self.said_at = message["cursors"], time.monotonic()
                 case "connect_error":
                     self.active = message["active"]
                     await self.note(self.errors, message)

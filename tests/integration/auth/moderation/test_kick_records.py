@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parley.auth.http.admin import bulk
 from parley.auth.moderation import kick_records, kicks
+from parley.auth.moderation.kicks import KickOrder
 from parley.common.errors import Code, Reject
 from parley.common.wire import subjects
 from parley.common.wire.operations import OperationReport
@@ -19,6 +21,7 @@ from parley.common.wire.processes import SignOfLife
 from tests.support.auth.played_gateway import PlayedGateway, played_gateway, settled
 from tests.support.auth.service import Auth, code, running_auth
 from tests.support.bus import running_bus
+from tests.support.proxy import Proxy
 from tests.support.waiting import until
 
 GUEST = "guest:1"
@@ -73,6 +76,49 @@ async def test_a_gateway_that_was_silent_is_asked_again_for_what_is_old_enough(a
     assert (found["disconnected"], found["answered"], found["unanswered"]) == (2, ["g1"], [])
     assert gateway.kicks[0].min_age == 0
     assert gateway.kicks[-1].min_age > 0
+
+
+async def test_a_kick_without_a_connection_to_nats_ends_nobody_who_has_come_by_the_time_there_is_one(
+    database_url: str, nats_url: str, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+):
+    async with Proxy.running(nats_url) as proxy, running_auth(database_url, proxy.url) as auth:
+        await settled(auth, "g1")
+        admin, late = await auth.admin_token(), list[KickOrder]()
+        proxy.cut()
+        await until(lambda: not auth.components.gateways._requests.bus.connected)
+        kick_late = auth.components.gateways.kick_late
+
+        async def counted(order: KickOrder, *rest: Any) -> None:
+            await kick_late(order, *rest)
+            late.append(order)
+
+        monkeypatch.setattr(auth.components.gateways, "kick_late", counted)
+        answer = (await auth.post(f"/admin/users/{GUEST}/kick", {}, admin)).json()
+        kicked = time.monotonic()
+        assert (answer["disconnected"], answer["unanswered"]) == (0, ["g1"])
+        await until(lambda: len(late) > 2, "it is followed up while nobody can be told")
+        away = time.monotonic() - kicked
+        proxy.mend()
+        found = await complete(auth, answer["kick_id"])
+        assert (found["disconnected"], found["answered"]) == (2, ["g1"])
+        assert gateway.kicks[0].selection.user_id == GUEST
+        assert min(kick.min_age for kick in gateway.kicks) >= away
+
+
+async def test_who_cannot_wait_for_a_connection_is_told_so_and_the_kick_is_carried_out_later(
+    database_url: str, nats_url: str, gateway: PlayedGateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(kicks, "MAX_WAITING", 0)
+    monkeypatch.setattr(kick_records, "UNTOLD_SECONDS", 0.2)
+    async with Proxy.running(nats_url) as proxy, running_auth(database_url, proxy.url) as auth:
+        await settled(auth, "g1")
+        admin = await auth.admin_token()
+        proxy.cut()
+        await until(lambda: not auth.components.gateways._requests.bus.connected)
+        assert code(await auth.post(f"/admin/users/{GUEST}/kick", {}, admin)) == "unavailable"
+        proxy.mend()
+        await until(lambda: not gateway.users, "it is carried out")
+        assert gateway.kicks[0].min_age > 0
 
 
 async def test_an_answer_that_comes_while_it_is_looked_up_is_not_counted_as_none(

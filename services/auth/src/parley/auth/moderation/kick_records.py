@@ -6,6 +6,9 @@
 | is alive again | it is sent the order anew, for connections of before it; its answer is counted | `answered` |
 | has said goodbye, or was silent for so long that it is forgotten | its connections are gone | `forgotten` |
 
+Without a connection to NATS nobody answers, and the order waits in `kicks` until there is one: by then it is for
+connections of before it as well.
+
 A kick that nobody was told of, because its process died between writing it down and doing it, is carried out after a
 while, for connections of before it.
 

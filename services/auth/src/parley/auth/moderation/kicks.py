@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ from parley.framework.remote.reply_collector import GatewayReplies
 log = get_logger(__name__)
 
 ANSWER_TIMEOUT = 2.0
+MAX_WAITING = 1000
+"""Kicks that wait for a connection to NATS. Further ones are refused, and carried out later as they are written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,9 @@ class Gateways:
 
     def __init__(self, requests: GatewayRequests) -> None:
         self._requests = requests
+        self._waiting: dict[str, tuple[KickOrder, float]] = {}
+        """Kicks for which there was no connection, by their ids, and since when they count."""
+        requests.bus.on_reconnect(self._send_waiting)
 
     async def kick(self, order: KickOrder, min_age: float = 0.0) -> KickResult:
         """End the connections that an order names, on every gateway, of so many seconds' age at least.
@@ -75,12 +81,14 @@ class Gateways:
         cannot even wait for that.
         """
         KICKS_SENT.labels(str(order.code)).inc()
-        kick = order.operation(min_age)
-        # The order waits in the bus for a connection. Whoever is cut off owes an answer until it is there.
         if not self._requests.bus.connected:
-            await self._requests.send(kick, "")
+            if len(self._waiting) >= MAX_WAITING:
+                raise Reject(Code.UNAVAILABLE)
+            # Not in the bus: what waits there says when it arrives that all are meant, also who came meanwhile.
+            self._waiting.setdefault(order.id, (order, time.monotonic() - min_age))
             # Every gateway that is known owes an answer, so that the records follow each of them up.
             return self._nobody_answered()
+        kick = order.operation(min_age)
         replies = await self._requests.request(
             lambda _inbox: kick, "", OperationReport, ANSWER_TIMEOUT, inbox=kick.inbox
         )
@@ -88,8 +96,12 @@ class Gateways:
         return self._result(replies)
 
     async def kick_late(self, order: KickOrder, address: str, min_age: float) -> None:
-        """Have one gateway, which did not answer, end what is as old as the order at least. Raises `Reject`."""
-        await self._requests.send(order.operation(min_age), address)
+        """Have one gateway, which did not answer, end what is as old as the order at least. Raises `Reject`.
+
+        Without a connection it is not told: its order would be older by the time it was sent.
+        """
+        if self._requests.bus.connected:
+            await self._requests.send(order.operation(min_age), address)
 
     async def renew_address_bans(self) -> KickResult:
         """Have gateways ask which ranges are banned, and end who is from one; says how many were ended."""
@@ -158,6 +170,14 @@ class Gateways:
     def name_of(self, address: str) -> str:
         """Return the name of a gateway."""
         return self._requests.registry.name_of(address)
+
+    def _send_waiting(self) -> None:
+        """Send what waited for a connection, for what is as old as the order at least."""
+        waiting, self._waiting = self._waiting, {}
+        for order, since in waiting.values():
+            # Never 0, which means all.
+            kick = order.operation(max(0.001, time.monotonic() - since))
+            self._requests.bus.send(subjects.GATEWAYS, kick.encode())
 
     def _nobody_answered(self) -> KickResult:
         known = {*self._requests.registry.alive(), *self._requests.registry.silent()}
