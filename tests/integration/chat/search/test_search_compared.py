@@ -230,7 +230,7 @@ async def test_pages_have_what_a_plain_look_through_all_messages_finds(
         await log.writer.submit(LeaveRoom(log._id(), log.rooms[left]), BEN, "")
         log.members[left].discard("u_ben")
     for asked in askeds:
-        if asked.room is not None and asked.room == left and KINDS[left] == "private":
+        if left is not None and asked.room == left and KINDS[left] == "private":
             continue  # not found
         after, place = "", None
         if asked.behind is not None:

@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 ANSWER_TIMEOUT = 2.0
 MAX_WAITING = 1000
-"""Kicks that wait for a connection to NATS. Further ones are refused, and carried out later as they are written down."""
+"""Kicks that wait for a connection to NATS. Further ones are refused, and carried out later from the record."""
 
 
 @dataclass(frozen=True, slots=True)
