@@ -413,19 +413,29 @@ async def test_a_request_has_so_many_headers():
         assert limited("headers") == before + 1
 
 
-async def test_heads_that_come_all_at_once_are_parsed_over_several_turns(monkeypatch: pytest.MonkeyPatch):
-    turns, parsed, turn = [0], HttpGate.parsed, HttpGate._turn
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What a test counts, by turn of the gate: each begins a new number at the end."""
+    counts, turn = [0], HttpGate._turn
+
+    def begin(gate: HttpGate) -> None:
+        counts.append(0)
+        turn(gate)
+
+    monkeypatch.setattr(HttpGate, "_turn", begin)
+    return counts
+
+
+async def test_heads_that_come_all_at_once_are_parsed_over_several_turns(
+    turns: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    parsed = HttpGate.parsed
 
     def count(gate: HttpGate, size: int) -> None:
         turns[-1] += size
         parsed(gate, size)
 
-    def begin(gate: HttpGate) -> None:
-        turns.append(0)
-        turn(gate)
-
     monkeypatch.setattr(HttpGate, "parsed", count)
-    monkeypatch.setattr(HttpGate, "_turn", begin)
     async with serving() as (_, port), AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(Wire.open(port)) for _ in range(20)]
         for wire in wires:
@@ -436,19 +446,16 @@ async def test_heads_that_come_all_at_once_are_parsed_over_several_turns(monkeyp
     assert max(turns) <= PARSED_PER_TURN + SLICE + REQUEST_COST
 
 
-async def test_a_body_in_very_many_pieces_is_parsed_over_several_turns(monkeypatch: pytest.MonkeyPatch):
-    turns, turn, on_body = [0], HttpGate._turn, HttpProtocol.on_body
+async def test_a_body_in_very_many_pieces_is_parsed_over_several_turns(
+    turns: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    on_body = HttpProtocol.on_body
 
     def count(connection: HttpProtocol, body: bytes) -> None:
         turns[-1] += 1
         on_body(connection, body)
 
-    def begin(gate: HttpGate) -> None:
-        turns.append(0)
-        turn(gate)
-
     monkeypatch.setattr(HttpProtocol, "on_body", count)
-    monkeypatch.setattr(HttpGate, "_turn", begin)
     async with serving() as (app, port), AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(Wire.open(port)) for _ in range(8)]
         for wire in wires:

@@ -204,7 +204,7 @@ async def _page(
                 at = hit
         if len(hits) < most:
             return SearchPage(messages, more=False)
-        place = hits[-1].recorded_at, hits[-1].room_id, hits[-1].sequence
+        place = hits[-1].place()
         if time.monotonic() > deadline:
             break
     return SearchPage(messages, more=True, next=at.cursor if at else None)

@@ -20,7 +20,7 @@ from parley.common.http.connection.request_turns import SLICE, ConnectionInTurns
 from parley.common.http.forwarded import TrustedProxies
 
 STEP = 64
-"""The same for pipelined requests: each that waits behind another takes twenty times its bytes."""
+"""A `SLICE` of pipelined requests, each of which takes twenty times its bytes where it waits behind another."""
 SLICES = 4
 """Slices of one connection that are parsed before other connections have their turn."""
 REQUEST_COST = 512
